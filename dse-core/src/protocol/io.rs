@@ -1,0 +1,523 @@
+//! All that goes into the control bus and all that comes out of it.
+//!
+//! The drain rule: after each [`handle_input`](super::ControlBus::handle_input),
+//! call [`poll_output`](super::ControlBus::poll_output) until it returns `None`,
+//! do what it says in that order, then ask
+//! [`poll_timeout`](super::ControlBus::poll_timeout) when to come back.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::declaration::Declaration;
+use super::key::{Key, KeyExpr};
+use super::message::{LeaveReason, RejectReason, Role};
+use super::names::{Endpoint, Incarnation, NodeId};
+use super::time::Instant;
+use super::timers::Timer;
+
+/// An established pairing of two nodes, as the driver numbers them. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// One attempt to connect, as the core numbers them. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DialId(pub u64);
+
+/// The application's number for a command that wants a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// The application's number for one subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubscriptionId(pub u64);
+
+/// What the world tells the control bus.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The time that `poll_timeout` named has come.
+    Timeout,
+    /// A link stands, in either direction. Nothing was said on it yet.
+    LinkUp {
+        /// Its number.
+        link: LinkId,
+        /// The [`Output::Connect`] that it comes from; none if the other dialled.
+        dial: Option<DialId>,
+        /// The other's authenticated name, where the transport has one.
+        identity: Option<Box<str>>,
+    },
+    /// An [`Output::Connect`] led nowhere.
+    ConnectFailed {
+        /// Which.
+        dial: DialId,
+        /// Why, in words.
+        error: String,
+    },
+    /// A link fell. Not given for links that the core closed by
+    /// [`Output::Disconnect`].
+    LinkDown {
+        /// Which.
+        link: LinkId,
+        /// Why, in words.
+        error: String,
+    },
+    /// A message came in on the control lane.
+    Message {
+        /// The link.
+        link: LinkId,
+        /// The message as it was sent.
+        bytes: Bytes,
+    },
+    /// The other end of the link answered an [`Output::Probe`].
+    Probed {
+        /// The link.
+        link: LinkId,
+    },
+    /// The application wants something.
+    Command(Command),
+}
+
+/// What the application wants.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Expose something. Answered by [`Event::Done`].
+    Declare {
+        /// Named in the reply.
+        ticket: Ticket,
+        /// What.
+        declaration: Declaration,
+    },
+    /// Change kind, encoding or metadata of what is exposed. Answered by
+    /// [`Event::Done`].
+    Redeclare {
+        /// Named in the reply.
+        ticket: Ticket,
+        /// What it becomes; the key must be declared.
+        declaration: Declaration,
+    },
+    /// Expose it no more. Answered by [`Event::Done`].
+    Undeclare {
+        /// Named in the reply.
+        ticket: Ticket,
+        /// Which.
+        key: Key,
+    },
+    /// Want the samples of all that matches. Answered by [`Event::Done`].
+    Subscribe {
+        /// Named in the reply.
+        ticket: Ticket,
+        /// The application's number for it.
+        subscription: SubscriptionId,
+        /// What is wanted.
+        keys: KeyExpr,
+    },
+    /// Want them no more.
+    Unsubscribe {
+        /// Which.
+        subscription: SubscriptionId,
+    },
+    /// Ask the bus. Answered by [`Event::Answered`].
+    Request {
+        /// Named in the reply.
+        ticket: Ticket,
+        /// What is sought.
+        keys: KeyExpr,
+        /// When to give up, from now.
+        timeout: core::time::Duration,
+    },
+    /// Ask one node for its counters. Answered by [`Event::StatsReceived`].
+    RequestStats {
+        /// Named in the reply.
+        ticket: Ticket,
+        /// Whom.
+        node: NodeId,
+        /// When to give up, from now.
+        timeout: core::time::Duration,
+    },
+    /// The reply to [`Event::StatsRequested`].
+    SendStats {
+        /// The link of the asker.
+        link: LinkId,
+        /// The asker's number.
+        request: u64,
+        /// Counters by name.
+        counters: Vec<(Box<str>, u64)>,
+    },
+    /// Dial this endpoint for ever: somebody on the bus is there.
+    AddSeed {
+        /// Where.
+        endpoint: Endpoint,
+    },
+    /// Try this endpoint a few times: somebody may be there.
+    AddHint {
+        /// Where.
+        endpoint: Endpoint,
+    },
+    /// Leave the bus. Ends with [`Event::Stopped`].
+    Leave,
+    /// Send the whole index to all peers again. No part of the protocol needs it: it
+    /// is the old system's periodic broadcast, kept to be measured against.
+    Reannounce,
+}
+
+/// What the control bus wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Try to connect; answer with [`Input::LinkUp`] or [`Input::ConnectFailed`].
+    Connect {
+        /// The number of the attempt.
+        dial: DialId,
+        /// Where.
+        endpoint: Endpoint,
+    },
+    /// Close the link once what was sent before is written, and forget its number.
+    Disconnect {
+        /// Which.
+        link: LinkId,
+    },
+    /// Put a message on the control lane.
+    Send {
+        /// The link.
+        link: LinkId,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// Watch the link in this way from now on.
+    Watch {
+        /// The link.
+        link: LinkId,
+        /// How.
+        watch: Watch,
+    },
+    /// Find out now whether the other end lives: answer with [`Input::Probed`] or
+    /// [`Input::LinkDown`].
+    Probe {
+        /// The link.
+        link: LinkId,
+    },
+    /// Tell the application or the driver.
+    Event(Event),
+}
+
+/// How a link is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// A dead peer is known within `detect_ms`.
+    Close,
+    /// A dead peer is known within 45 s.
+    Lazy,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A command was carried out, or was not.
+    Done {
+        /// Which.
+        ticket: Ticket,
+        /// Why it was not.
+        result: Result<(), CommandError>,
+    },
+    /// A request is answered as far as it will be.
+    Answered {
+        /// Which.
+        ticket: Ticket,
+        /// What came of it.
+        report: Report,
+    },
+    /// A node's counters came, or did not.
+    StatsReceived {
+        /// Which.
+        ticket: Ticket,
+        /// The counters by name.
+        result: Result<Vec<(Box<str>, u64)>, StatsError>,
+    },
+    /// A peer wants our counters: answer with [`Command::SendStats`].
+    StatsRequested {
+        /// The link of the asker.
+        link: LinkId,
+        /// The asker's number.
+        request: u64,
+    },
+
+    /// A link opened: data may flow. For a peer that was up before, this link replaces
+    /// the earlier one.
+    LinkOpened {
+        /// Its number.
+        link: LinkId,
+        /// Who is there.
+        peer: PeerInfo,
+    },
+    /// A link that was open is no more.
+    LinkClosed {
+        /// Its number.
+        link: LinkId,
+        /// Who was there.
+        node: NodeId,
+    },
+    /// A member is up. Events [`Event::Declared`] for all that it exposes follow as
+    /// they become known.
+    NodeUp {
+        /// Who.
+        peer: PeerInfo,
+    },
+    /// A member is gone without a word, and with it all it had declared.
+    NodeDown {
+        /// Who.
+        node: NodeId,
+        /// Which incarnation of it.
+        incarnation: Incarnation,
+        /// Why, in words.
+        error: String,
+    },
+    /// A member left gracefully, and with it all it had declared. After a
+    /// [`Event::NodeDown`] it corrects that.
+    NodeLeft {
+        /// Who.
+        node: NodeId,
+        /// Which incarnation of it.
+        incarnation: Incarnation,
+        /// Why.
+        reason: LeaveReason,
+    },
+    /// A node exposes something new.
+    Declared {
+        /// Who.
+        node: NodeId,
+        /// Which incarnation of it.
+        incarnation: Incarnation,
+        /// What.
+        declaration: Declaration,
+    },
+    /// What a node exposes changed in kind, encoding or metadata.
+    Changed {
+        /// Who.
+        node: NodeId,
+        /// Which incarnation of it.
+        incarnation: Incarnation,
+        /// What it is now.
+        declaration: Declaration,
+    },
+    /// A node exposes something no more.
+    Undeclared {
+        /// Who.
+        node: NodeId,
+        /// Which incarnation of it.
+        incarnation: Incarnation,
+        /// What it was.
+        declaration: Declaration,
+    },
+
+    /// A peer wants this key of ours: route its samples to the link.
+    RouteAdded {
+        /// The key.
+        key: Key,
+        /// The link.
+        link: LinkId,
+    },
+    /// A peer wants it no more. Not given where the link closed.
+    RouteRemoved {
+        /// The key.
+        key: Key,
+        /// The link.
+        link: LinkId,
+    },
+    /// Somebody, here or elsewhere, wants this key of ours, and nobody did before.
+    FirstInterest {
+        /// The key.
+        key: Key,
+    },
+    /// Nobody has wanted this key of ours for the linger time.
+    LastInterest {
+        /// The key.
+        key: Key,
+    },
+    /// A peer did not take our interest.
+    InterestRefused {
+        /// Who.
+        node: NodeId,
+        /// Why, in words.
+        why: String,
+    },
+
+    /// A dial led nowhere; the core goes on as the endpoint's kind demands.
+    DialFailed {
+        /// Where.
+        endpoint: Endpoint,
+        /// Is it a seed, which is tried for ever?
+        seed: bool,
+        /// Why.
+        error: DialError,
+    },
+    /// A peer was refused and the link closed.
+    PeerRefused {
+        /// The link.
+        link: LinkId,
+        /// Who it said it is, if it got so far.
+        node: Option<NodeId>,
+        /// Why.
+        reason: RejectReason,
+    },
+    /// The control bus has ended and does no more.
+    Stopped {
+        /// How.
+        reason: StopReason,
+    },
+}
+
+/// A peer, as its Hello told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerInfo {
+    /// Its id.
+    pub node: NodeId,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// Member or guest.
+    pub role: Role,
+    /// Where it can be reached.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// Why a dial led nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DialError {
+    /// No link came about.
+    #[error("{0}")]
+    Connect(String),
+    /// The link fell before it opened.
+    #[error("the link fell during the handshake: {0}")]
+    Fell(String),
+    /// The other end said no.
+    #[error("refused: {0}")]
+    Rejected(RejectReason),
+    /// This node refused the other end.
+    #[error("refused by this node: {0}")]
+    Refused(RejectReason),
+}
+
+/// How the control bus ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StopReason {
+    /// It left, as asked.
+    #[error("left the bus")]
+    Left,
+    /// Another live node has this node's id and the better claim.
+    #[error("another live node has the id of this one, at {}; choose another --name or stop that node", .winner.as_ref().map_or("an unknown endpoint", |e| e.as_str()))]
+    Clash {
+        /// Where that node can be reached, if it can.
+        winner: Option<Endpoint>,
+    },
+}
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// This node declares the key already.
+    #[error("this node declares {0} already; one node declares a key once")]
+    AlreadyDeclared(Key),
+    /// This node does not declare the key.
+    #[error("this node does not declare {0}")]
+    NotDeclared(Key),
+    /// The declaration passes a bound.
+    #[error("cannot declare {key}: {why}")]
+    InvalidDeclaration {
+        /// The key.
+        key: Key,
+        /// Which bound.
+        why: &'static str,
+    },
+    /// The node has as many declarations as it may have.
+    #[error("this node has {limit} declarations, which is the most a node may have")]
+    TooManyDeclarations {
+        /// The limit.
+        limit: usize,
+    },
+    /// The node has as many subscriptions as one interest can say.
+    #[error("this node has {limit} subscriptions, which is the most a node may have")]
+    TooManySubscriptions {
+        /// The limit.
+        limit: usize,
+    },
+    /// Guests only ask.
+    #[error("a guest declares and subscribes nothing; join as a member")]
+    Guest,
+    /// The node is leaving or has left.
+    #[error("this node has left the bus")]
+    Stopped,
+}
+
+/// Why a node's counters did not come.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StatsError {
+    /// No link to a node of this id.
+    #[error("no node {0} is known here; `dse-node nodes` lists them")]
+    UnknownNode(NodeId),
+    /// It did not answer in time, or its link fell.
+    #[error("{0} did not answer")]
+    NoAnswer(NodeId),
+    /// This node has left.
+    #[error("this node has left the bus")]
+    Stopped,
+}
+
+/// What came of a request (law L4).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// What was found, in order of node and key.
+    pub matches: Vec<Match>,
+    /// How many other nodes were to answer.
+    pub expected: usize,
+    /// How many did.
+    pub answered: usize,
+    /// Which did not, and why not, in order of their ids.
+    pub missing: Vec<Missing>,
+    /// Some peer is linked or this node is provably alone, all expected answered, and
+    /// all agree on who the members are. Only then does "no match" mean that nobody
+    /// serves it; else it means "not known yet".
+    pub complete: bool,
+}
+
+/// One declaration that a request found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// Who exposes it.
+    pub node: NodeId,
+    /// Which incarnation of it.
+    pub incarnation: Incarnation,
+    /// What.
+    pub declaration: Declaration,
+}
+
+/// A node that did not answer a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Who.
+    pub node: NodeId,
+    /// Why not.
+    pub reason: MissingReason,
+}
+
+/// Why a node did not answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MissingReason {
+    /// It has a link and said nothing in time.
+    #[error("silent until the deadline")]
+    Silent,
+    /// Its link fell before it answered.
+    #[error("its link fell: {0}")]
+    Fell(String),
+    /// Other nodes know it, this node could not reach it.
+    #[error("cannot be reached from here: {0}")]
+    Unreachable(String),
+}
+
+/// When to come back, and what for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline {
+    /// When.
+    pub at: Instant,
+    /// What for.
+    pub reason: Timer,
+}

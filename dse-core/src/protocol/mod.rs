@@ -1,0 +1,34 @@
+//! The control bus as a pure state machine: bytes and inputs in, bytes and events
+//! out, time as an argument.
+//!
+//! Start reading at [`io`](self) (what goes in and comes out: [`Input`],
+//! [`Output`], [`Command`], [`Event`]), then at [`ControlBus`].
+
+mod bus;
+mod config;
+mod declaration;
+mod io;
+mod key;
+pub mod limits;
+mod message;
+mod names;
+mod time;
+mod timers;
+pub mod wire;
+
+pub use bus::ControlBus;
+pub use config::Config;
+pub use declaration::{Declaration, IndexVersion, Kind};
+pub use io::{
+    Command, CommandError, Deadline, DialError, DialId, Event, Input, LinkId, Match, Missing,
+    MissingReason, Output, PeerInfo, Report, StatsError, StopReason, SubscriptionId, Ticket, Watch,
+};
+pub use key::{Key, KeyExpr};
+pub use message::{
+    Answer, Claim, Delta, Hello, Interest, InterestRefused, Leave, LeaveAck, LeaveReason, Member,
+    Members, MembersRequest, Message, Open, Reject, RejectReason, Request, Role, Snapshot, Stats,
+    StatsRequest,
+};
+pub use names::{BusId, Endpoint, Incarnation, NameError, NodeId};
+pub use time::Instant;
+pub use timers::Timer;

@@ -1,0 +1,2 @@
+//! dse-node.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The mem transport of DSE.

@@ -1,0 +1,1 @@
+//! The quic transport of DSE.

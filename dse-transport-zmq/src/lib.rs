@@ -1,0 +1,1 @@
+//! The zmq transport of DSE.
