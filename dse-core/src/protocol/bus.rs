@@ -1,7 +1,10 @@
 //! The control bus: the one door in and the one door out.
 
 use super::config::Config;
-use super::io::{Deadline, Input, Output};
+use alloc::vec::Vec;
+
+use super::io::{Counters, Deadline, Input, Match, Output, PeerStatus};
+use super::key::KeyExpr;
 use super::time::Instant;
 
 /// The state machine of one node on the control bus.
@@ -34,5 +37,21 @@ impl ControlBus {
     /// What the node was started with.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> Counters {
+        Counters::default()
+    }
+
+    /// What this node's directory holds under a key expression, its own declarations
+    /// included, in order of node and key. Asks nobody.
+    pub fn lookup(&self, _keys: &KeyExpr) -> Vec<Match> {
+        Vec::new()
+    }
+
+    /// The members and guests that this node knows, in order of their ids.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        Vec::new()
     }
 }

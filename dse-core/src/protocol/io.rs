@@ -282,6 +282,12 @@ pub enum Event {
         /// Why.
         reason: LeaveReason,
     },
+    /// A vanished member was not seen for `forget_after`: what was kept of it is
+    /// dropped.
+    PeerForgotten {
+        /// Who.
+        node: NodeId,
+    },
     /// A node exposes something new.
     Declared {
         /// Who.
@@ -380,6 +386,32 @@ pub struct PeerInfo {
     pub endpoints: Vec<Endpoint>,
 }
 
+/// What the core knows of a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The peer, as its last Hello told.
+    pub info: PeerInfo,
+    /// Its open link; none while it is down.
+    pub link: Option<LinkId>,
+}
+
+/// What the core counts, since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Control messages given out for sending.
+    pub control_messages_sent: u64,
+    /// Control messages taken in.
+    pub control_messages_received: u64,
+    /// Bytes of the control messages given out.
+    pub control_bytes_sent: u64,
+    /// Bytes of the control messages taken in.
+    pub control_bytes_received: u64,
+    /// Messages of kinds this version does not know: skipped.
+    pub unknown_messages: u64,
+    /// Links closed because the peer broke the protocol.
+    pub faults: u64,
+}
+
 /// Why a dial led nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DialError {
@@ -465,7 +497,7 @@ pub enum StatsError {
 /// What came of a request (law L4).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// What was found, in order of node and key.
+    /// What was found, this node's own declarations included, in order of node and key.
     pub matches: Vec<Match>,
     /// How many other nodes were to answer.
     pub expected: usize,

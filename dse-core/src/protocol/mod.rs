@@ -20,8 +20,9 @@ pub use bus::ControlBus;
 pub use config::Config;
 pub use declaration::{Declaration, IndexVersion, Kind};
 pub use io::{
-    Command, CommandError, Deadline, DialError, DialId, Event, Input, LinkId, Match, Missing,
-    MissingReason, Output, PeerInfo, Report, StatsError, StopReason, SubscriptionId, Ticket, Watch,
+    Command, CommandError, Counters, Deadline, DialError, DialId, Event, Input, LinkId, Match,
+    Missing, MissingReason, Output, PeerInfo, PeerStatus, Report, StatsError, StopReason,
+    SubscriptionId, Ticket, Watch,
 };
 pub use key::{Key, KeyExpr};
 pub use message::{
