@@ -106,7 +106,9 @@ impl core::fmt::Debug for Link {
 /// The sending half of a control lane.
 pub trait ControlSender: Send {
     /// Takes frames from the front as far as there is room. Ready once all are taken
-    /// and on their way; pending leaves the rest in the queue.
+    /// and on their way; pending leaves the rest in the queue, each frame whole: others
+    /// may stand before it at the next call. Called with an empty queue while what was
+    /// taken is not on its way, it goes on with that.
     ///
     /// # Errors
     /// The link is gone.

@@ -1,1 +1,4 @@
 //! The tokio driver and the embedding API.
+
+mod link;
+mod probe;
