@@ -111,7 +111,8 @@ pub trait ControlSender: Send {
     /// taken is not on its way, it goes on with that.
     ///
     /// # Errors
-    /// The link is gone.
+    /// The link is gone, or the first frame is longer than [`CONTROL_FRAME_BYTES`]
+    /// ([`TransportError::TooLong`]).
     fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -157,7 +158,8 @@ pub trait DataSender: Send {
     /// holds of taken and unsent frames is bounded to 2 MiB or one frame.
     ///
     /// # Errors
-    /// The link is gone.
+    /// The link is gone, or the frame's wire form is longer than [`DATA_FRAME_BYTES`]
+    /// ([`TransportError::TooLong`]).
     fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -219,4 +221,15 @@ pub enum TransportError {
     /// The peer sent what is no frame.
     #[error("malformed input: {0}")]
     Malformed(String),
+    /// The frame to be sent is longer than its lane carries. Nothing of it was sent; it
+    /// is still the caller's.
+    #[error("a {lane} frame of {len} bytes is longer than the {limit} that a link carries")]
+    TooLong {
+        /// "control" or "data".
+        lane: &'static str,
+        /// The frame's length, in bytes.
+        len: usize,
+        /// [`CONTROL_FRAME_BYTES`] or [`DATA_FRAME_BYTES`].
+        limit: usize,
+    },
 }
