@@ -1,37 +1,123 @@
 //! The control bus: the one door in and the one door out.
+//!
+//! Each responsibility is a file of its own that extends [`ControlBus`]: `links`
+//! (handshake), `clash` (two claims to one id), `dial` (whom to dial), `membership`
+//! (peers that come and go), `directory` and `index` (indexes), `interest` (interest
+//! and routes), `requests`, `leave`.
 
+use alloc::collections::BTreeMap;
+
+use super::clash::Contests;
 use super::config::Config;
-use alloc::vec::Vec;
-
-use super::io::{Counters, Deadline, Input, Match, Output, PeerStatus};
-use super::key::KeyExpr;
+use super::dial::Dials;
+use super::index::LocalIndex;
+use super::interest::LocalInterest;
+use super::io::{
+    Command, CommandError, Counters, Deadline, Event, Input, LinkId, Output, StatsError,
+    StopReason, Ticket,
+};
+use super::links::{Link, LinkStage};
+use super::message::{Claim, Message, Role};
+use super::names::NodeId;
+use super::outbox::Outbox;
+use super::peers::Peers;
+use super::random::Random;
+use super::requests::Requests;
 use super::time::Instant;
+use super::timers::{Timer, Timers};
+use super::wire::{self, Decoded};
 
 /// The state machine of one node on the control bus.
+///
+/// Give it inputs with [`handle_input`](Self::handle_input), drain
+/// [`poll_output`](Self::poll_output) after each, and come back when
+/// [`poll_timeout`](Self::poll_timeout) says. It has no clock, no randomness but its
+/// seed, and does no I/O: the same inputs give the same outputs (law L7).
 #[derive(Debug)]
 pub struct ControlBus {
-    config: Config,
+    pub(super) config: Config,
+    pub(super) now: Instant,
+    pub(super) phase: Phase,
+    pub(super) claim: Claim,
+    /// Was any link ever open?
+    pub(super) had_links: bool,
+    pub(super) random: Random,
+    pub(super) timers: Timers,
+    pub(super) outbox: Outbox,
+    pub(super) links: BTreeMap<LinkId, Link>,
+    pub(super) peers: Peers,
+    pub(super) dials: Dials,
+    pub(super) contests: Contests,
+    pub(super) index: LocalIndex,
+    pub(super) interest: LocalInterest,
+    pub(super) requests: Requests,
+}
+
+/// The life of a node.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Running,
+    /// Leave is said; the acknowledgements are awaited.
+    Leaving(StopReason),
+    Stopped,
 }
 
 impl ControlBus {
     /// A node that has just started. `seed` feeds all that is random in it: nonces and
     /// the jitter of pauses.
-    pub fn new(config: Config, _seed: u64, _now: Instant) -> Self {
-        Self { config }
+    pub fn new(config: Config, seed: u64, now: Instant) -> Self {
+        let mut random = Random::new(seed);
+        let claim =
+            Claim { returned: false, incarnation: config.incarnation, nonce: random.next() };
+        Self {
+            config,
+            now,
+            phase: Phase::Running,
+            claim,
+            had_links: false,
+            random,
+            timers: Timers::default(),
+            outbox: Outbox::default(),
+            links: BTreeMap::new(),
+            peers: Peers::default(),
+            dials: Dials::default(),
+            contests: Contests::default(),
+            index: LocalIndex::default(),
+            interest: LocalInterest::default(),
+            requests: Requests::default(),
+        }
     }
 
     /// Takes one input. Infallible: a bad peer makes an event and a disconnect.
-    pub fn handle_input(&mut self, _now: Instant, _input: Input) {}
+    ///
+    /// A `now` before that of an earlier call counts as that of the earlier call.
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Timeout => self.timeout(),
+            Input::LinkUp { link, .. } if self.phase == Phase::Stopped => {
+                self.outbox.push(Output::Disconnect { link });
+            }
+            Input::LinkUp { link, dial, identity } => self.link_up(link, dial, identity),
+            Input::ConnectFailed { dial, error } => self.connect_failed(dial, error),
+            Input::LinkDown { link, error } => self.link_down(link, &error),
+            Input::Message { link, bytes } => self.bytes_received(link, &bytes),
+            Input::Probed { link } => self.probed(link),
+            Input::Command(command) if self.phase == Phase::Running => self.command(command),
+            Input::Command(command) => self.command_after_end(command),
+        }
+        self.settle_requests();
+    }
 
     /// The next thing to be done, until there is none.
     pub fn poll_output(&mut self) -> Option<Output> {
-        None
+        self.outbox.pop()
     }
 
     /// When to call [`handle_input`](Self::handle_input) with [`Input::Timeout`]; `None`
     /// means not until something happens.
     pub fn poll_timeout(&self) -> Option<Deadline> {
-        None
+        self.timers.next()
     }
 
     /// What the node was started with.
@@ -41,17 +127,164 @@ impl ControlBus {
 
     /// What was counted since the start.
     pub fn counters(&self) -> Counters {
-        Counters::default()
+        self.outbox.counters
     }
 
-    /// What this node's directory holds under a key expression, its own declarations
-    /// included, in order of node and key. Asks nobody.
-    pub fn lookup(&self, _keys: &KeyExpr) -> Vec<Match> {
-        Vec::new()
+    fn timeout(&mut self) {
+        while let Some(timer) = self.timers.pop_due(self.now) {
+            match timer {
+                Timer::Announce => self.announce(),
+                Timer::Handshake(link) => self.handshake_timeout(link),
+                Timer::ClashProbe(node) => self.clash_timeout(&node),
+                Timer::Redial(dial) => self.redial(dial),
+                Timer::Forget(node) => self.forget(&node),
+                Timer::Request(ticket) => self.request_timeout(ticket),
+                Timer::Linger(key) => self.linger_over(key),
+                Timer::Leave => self.stop(),
+            }
+        }
     }
 
-    /// The members and guests that this node knows, in order of their ids.
-    pub fn peers(&self) -> Vec<PeerStatus> {
-        Vec::new()
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Declare { ticket, declaration } => {
+                let result = self.member().and_then(|()| self.declare(declaration));
+                self.done(ticket, result);
+            }
+            Command::Redeclare { ticket, declaration } => {
+                let result = self.member().and_then(|()| self.redeclare(declaration));
+                self.done(ticket, result);
+            }
+            Command::Undeclare { ticket, key } => {
+                let result = self.undeclare(&key);
+                self.done(ticket, result);
+            }
+            Command::Subscribe { ticket, subscription, keys } => {
+                let result = self.member().and_then(|()| self.subscribe(subscription, keys));
+                self.done(ticket, result);
+            }
+            Command::Unsubscribe { subscription } => self.unsubscribe(subscription),
+            Command::Request { ticket, keys, timeout } => self.request(ticket, keys, timeout),
+            Command::RequestStats { ticket, node, timeout } => {
+                self.request_stats(ticket, node, timeout);
+            }
+            Command::SendStats { link, request, counters } => {
+                self.send_stats(link, request, counters);
+            }
+            Command::AddSeed { endpoint } => self.add_seed(endpoint),
+            Command::AddHint { endpoint } => self.add_hint(endpoint),
+            Command::Leave => self.leave_for(StopReason::Left),
+            Command::Reannounce => self.reannounce(),
+        }
+    }
+
+    /// Commands to a node that leaves or has left.
+    fn command_after_end(&mut self, command: Command) {
+        match command {
+            Command::Declare { ticket, .. }
+            | Command::Redeclare { ticket, .. }
+            | Command::Undeclare { ticket, .. }
+            | Command::Subscribe { ticket, .. } => self.done(ticket, Err(CommandError::Stopped)),
+            Command::Request { ticket, .. } => {
+                self.outbox.event(Event::Answered { ticket, report: super::Report::default() });
+            }
+            Command::RequestStats { ticket, .. } => {
+                let result = Err(StatsError::Stopped);
+                self.outbox.event(Event::StatsReceived { ticket, result });
+            }
+            Command::Unsubscribe { .. }
+            | Command::SendStats { .. }
+            | Command::AddSeed { .. }
+            | Command::AddHint { .. }
+            | Command::Leave
+            | Command::Reannounce => {}
+        }
+    }
+
+    fn member(&self) -> Result<(), CommandError> {
+        match self.config.role {
+            Role::Member => Ok(()),
+            Role::Guest => Err(CommandError::Guest),
+        }
+    }
+
+    fn done(&mut self, ticket: Ticket, result: Result<(), CommandError>) {
+        self.outbox.event(Event::Done { ticket, result });
+    }
+
+    fn bytes_received(&mut self, link: LinkId, bytes: &[u8]) {
+        // What was under way when this side closed the link.
+        let Some(stage) = self.links.get(&link).map(|link| &link.stage) else { return };
+        self.outbox.counters.control_messages_received += 1;
+        self.outbox.counters.control_bytes_received += bytes.len() as u64;
+        let node = match stage {
+            LinkStage::Left { .. } => return,
+            LinkStage::Open { node } => Some(node.clone()),
+            LinkStage::Greeting | LinkStage::Greeted { .. } => None,
+        };
+        let result = match (wire::decode(bytes), node) {
+            (Ok(Decoded::Known(message)), Some(node)) => self.message(link, &node, message),
+            (Ok(Decoded::Known(message)), None) => self.greeting(link, message),
+            (Ok(Decoded::Unknown { .. }), _) => {
+                self.outbox.counters.unknown_messages += 1;
+                Ok(())
+            }
+            (Err(error), _) => {
+                self.fault(link, &alloc::string::ToString::to_string(&error));
+                Ok(())
+            }
+        };
+        if let Err(fault) = result {
+            self.fault(link, fault);
+        }
+    }
+
+    /// A message on a link that is not open.
+    fn greeting(&mut self, link: LinkId, message: Message) -> Result<(), &'static str> {
+        let greeted = self.links.get(&link).is_some_and(|link| link.hello().is_some());
+        match message {
+            Message::Hello(hello) if !greeted => self.hello_received(link, hello),
+            Message::Open(open) if greeted => self.open_received(link, open),
+            Message::Reject(reject) => self.reject_received(link, reject),
+            _ => Err("a message came before the link was open"),
+        }
+    }
+
+    /// A message on an open link.
+    fn message(
+        &mut self,
+        link: LinkId,
+        node: &NodeId,
+        message: Message,
+    ) -> Result<(), &'static str> {
+        match message {
+            Message::Hello(_) => return Err("a second Hello came"),
+            Message::Open(_) => return Err("a second Open came"),
+            Message::Reject(reject) => return self.reject_received(link, reject),
+            Message::Members(members) => return self.members_received(link, node, members),
+            Message::MembersRequest(asked) => self.members_requested(link, node, asked),
+            Message::Snapshot(snapshot) => return self.snapshot_received(node, snapshot),
+            Message::Delta(delta) => return self.delta_received(node, delta),
+            Message::Request(request) => self.request_received(link, &request),
+            Message::Answer(answer) => return self.answer_received(node, answer),
+            Message::Interest(interest) => return self.interest_received(link, node, interest),
+            Message::InterestRefused(refused) => self.interest_refused(node, refused),
+            Message::Leave(leave) => self.leave_received(link, node, &leave),
+            Message::LeaveAck(_) => return self.leave_acknowledged(link),
+            Message::StatsRequest(asked) => {
+                let request = asked.request;
+                self.outbox.event(Event::StatsRequested { link, request });
+            }
+            Message::Stats(stats) => return self.stats_received(node, stats),
+        }
+        Ok(())
+    }
+
+    /// The node behind an open link.
+    pub(super) fn node_on(&self, link: LinkId) -> Option<&NodeId> {
+        match &self.links.get(&link)?.stage {
+            LinkStage::Open { node } => Some(node),
+            _ => None,
+        }
     }
 }

@@ -282,8 +282,8 @@ pub enum Event {
         /// Why.
         reason: LeaveReason,
     },
-    /// A vanished member was not seen for `forget_after`: what was kept of it is
-    /// dropped.
+    /// A member left, or vanished and was not seen for `forget_after`: what was kept of
+    /// it is dropped.
     PeerForgotten {
         /// Who.
         node: NodeId,
@@ -323,7 +323,7 @@ pub enum Event {
         /// The link.
         link: LinkId,
     },
-    /// A peer wants it no more. Not given where the link closed.
+    /// A peer wants it no more. Not given where the link closed or the key was undeclared.
     RouteRemoved {
         /// The key.
         key: Key,

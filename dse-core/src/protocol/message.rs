@@ -257,11 +257,16 @@ pub struct Answer {
     pub declarations: Vec<Declaration>,
 }
 
-/// Which of the receiver's keys the sender wants: replaces what it said before.
+/// Which of the receiver's keys the sender wants: replaces what it said before, in
+/// parts that are applied at the last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interest {
     /// Grows by one with each change on this link, from 1.
     pub version: u64,
+    /// This part's number, from 0.
+    pub part: u32,
+    /// No further part follows.
+    pub last: bool,
     /// The patterns; none means no interest.
     pub patterns: Vec<KeyExpr>,
 }

@@ -5,13 +5,25 @@
 //! [`Output`], [`Command`], [`Event`]), then at [`ControlBus`].
 
 mod bus;
+mod clash;
 mod config;
 mod declaration;
+mod dial;
+mod directory;
+mod index;
+mod interest;
 mod io;
 mod key;
+mod leave;
 pub mod limits;
+mod links;
+mod membership;
 mod message;
 mod names;
+mod outbox;
+mod peers;
+mod random;
+mod requests;
 mod time;
 mod timers;
 pub mod wire;

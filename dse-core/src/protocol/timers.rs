@@ -48,6 +48,10 @@ impl Timers {
         }
     }
 
+    pub(super) fn is_set(&self, timer: &Timer) -> bool {
+        self.at.contains_key(timer)
+    }
+
     pub(super) fn clear_all(&mut self) {
         self.at.clear();
         self.queue.clear();

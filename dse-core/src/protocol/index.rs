@@ -1,0 +1,257 @@
+//! This node's index and its copies of others' (PROTOCOL.md §6).
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::declaration::{Declaration, IndexVersion};
+use super::io::CommandError;
+use super::key::Key;
+use super::limits;
+use super::message::{Delta, Snapshot};
+use super::wire;
+
+/// What this node declares.
+#[derive(Debug, Default)]
+pub(super) struct LocalIndex {
+    version: IndexVersion,
+    declarations: BTreeMap<Key, Declaration>,
+    /// Keys changed since the last announcement, with what was announced for them.
+    changed: BTreeMap<Key, Option<Declaration>>,
+}
+
+impl LocalIndex {
+    pub(super) fn version(&self) -> IndexVersion {
+        self.version
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Declaration> {
+        self.declarations.values()
+    }
+
+    pub(super) fn contains(&self, key: &Key) -> bool {
+        self.declarations.contains_key(key)
+    }
+
+    pub(super) fn declare(&mut self, declaration: Declaration) -> Result<(), CommandError> {
+        check(&declaration)?;
+        if self.contains(&declaration.key) {
+            return Err(CommandError::AlreadyDeclared(declaration.key));
+        }
+        if self.declarations.len() >= limits::DECLARATIONS_PER_NODE {
+            return Err(CommandError::TooManyDeclarations { limit: limits::DECLARATIONS_PER_NODE });
+        }
+        self.replace(declaration.key.clone(), Some(declaration));
+        Ok(())
+    }
+
+    pub(super) fn redeclare(&mut self, declaration: Declaration) -> Result<(), CommandError> {
+        check(&declaration)?;
+        if !self.contains(&declaration.key) {
+            return Err(CommandError::NotDeclared(declaration.key));
+        }
+        self.replace(declaration.key.clone(), Some(declaration));
+        Ok(())
+    }
+
+    pub(super) fn undeclare(&mut self, key: &Key) -> Result<(), CommandError> {
+        if !self.contains(key) {
+            return Err(CommandError::NotDeclared(key.clone()));
+        }
+        self.replace(key.clone(), None);
+        Ok(())
+    }
+
+    fn replace(&mut self, key: Key, declaration: Option<Declaration>) {
+        let before = match declaration {
+            Some(declaration) => self.declarations.insert(key.clone(), declaration),
+            None => self.declarations.remove(&key),
+        };
+        self.changed.entry(key).or_insert(before);
+    }
+
+    /// Turns what changed since the last announcement into the next version's delta, in
+    /// parts; none if nothing did.
+    pub(super) fn announce(&mut self) -> Vec<Delta> {
+        let mut set = Vec::new();
+        let mut unset = Vec::new();
+        for (key, before) in core::mem::take(&mut self.changed) {
+            match self.declarations.get(&key) {
+                Some(now) if before.as_ref() != Some(now) => set.push(now.clone()),
+                None if before.is_some() => unset.push(key),
+                _ => {}
+            }
+        }
+        if set.is_empty() && unset.is_empty() {
+            return Vec::new();
+        }
+        let from = self.version;
+        self.version = from.next();
+        let sets = parts(set, wire::encoded_len);
+        let unsets = parts(unset, wire::encoded_len);
+        let count = (sets.len() + unsets.len()) as u32;
+        let sets = sets.into_iter().map(|set| (set, Vec::new()));
+        let unsets = unsets.into_iter().map(|unset| (Vec::new(), unset));
+        let numbered = sets.chain(unsets).zip(0..);
+        numbered
+            .map(|((set, unset), part)| {
+                let last = part + 1 == count;
+                Delta { from, to: self.version, part, last, set, unset }
+            })
+            .collect()
+    }
+
+    /// The whole index in parts: at least one.
+    pub(super) fn snapshot(&self) -> Vec<Snapshot> {
+        let mut lists = parts(self.iter().cloned(), wire::encoded_len);
+        if lists.is_empty() {
+            lists.push(Vec::new());
+        }
+        let count = lists.len() as u32;
+        let numbered = lists.into_iter().zip(0..);
+        numbered
+            .map(|(declarations, part)| Snapshot {
+                version: self.version,
+                part,
+                last: part + 1 == count,
+                declarations,
+            })
+            .collect()
+    }
+}
+
+/// This node's copy of a peer's index.
+#[derive(Debug, Default)]
+pub(super) struct PeerIndex {
+    version: IndexVersion,
+    declarations: BTreeMap<Key, Declaration>,
+    partial: Option<Partial>,
+}
+
+/// A change of a peer's index as far as its parts have come.
+#[derive(Debug)]
+struct Partial {
+    whole: bool,
+    to: IndexVersion,
+    parts: u32,
+    set: Vec<Declaration>,
+    unset: Vec<Key>,
+}
+
+/// One difference between a peer's index before and after.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Declared(Declaration),
+    Changed(Declaration),
+    Undeclared(Declaration),
+}
+
+impl PeerIndex {
+    pub(super) fn version(&self) -> IndexVersion {
+        self.version
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Declaration> {
+        self.declarations.values()
+    }
+
+    /// Forgets parts that came on a link that is no more.
+    pub(super) fn new_link(&mut self) {
+        self.partial = None;
+    }
+
+    /// Takes a part of a snapshot; gives the changes at the last.
+    pub(super) fn snapshot(&mut self, part: Snapshot) -> Result<Vec<Change>, &'static str> {
+        if part.version < self.version {
+            return Err("a snapshot is older than the index it replaces");
+        }
+        let Snapshot { version, part, last, declarations } = part;
+        self.collect(true, version, part, declarations, Vec::new())?;
+        Ok(if last { self.apply() } else { Vec::new() })
+    }
+
+    /// Takes a part of a delta; gives the changes at the last.
+    pub(super) fn delta(&mut self, part: Delta) -> Result<Vec<Change>, &'static str> {
+        if part.from != self.version || part.to <= part.from {
+            return Err("a delta does not fit the version that it is a change of");
+        }
+        let Delta { from: _, to, part, last, set, unset } = part;
+        self.collect(false, to, part, set, unset)?;
+        Ok(if last { self.apply() } else { Vec::new() })
+    }
+
+    fn collect(
+        &mut self,
+        whole: bool,
+        to: IndexVersion,
+        part: u32,
+        set: Vec<Declaration>,
+        unset: Vec<Key>,
+    ) -> Result<(), &'static str> {
+        if part == 0 && self.partial.is_none() {
+            self.partial =
+                Some(Partial { whole, to, parts: 0, set: Vec::new(), unset: Vec::new() });
+        }
+        let fits = |p: &&mut Partial| p.whole == whole && p.to == to && p.parts == part;
+        let partial =
+            self.partial.as_mut().filter(fits).ok_or("the parts do not follow each other")?;
+        if set.iter().any(|declaration| declaration.check().is_err()) {
+            return Err("a declaration is larger than it may be");
+        }
+        partial.parts += 1;
+        partial.set.extend(set);
+        partial.unset.extend(unset);
+        if partial.set.len().max(partial.unset.len()) > limits::DECLARATIONS_PER_NODE {
+            return Err("there are more declarations than a node may have");
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self) -> Vec<Change> {
+        let Some(partial) = self.partial.take() else { return Vec::new() };
+        self.version = partial.to;
+        let mut changes = Vec::new();
+        let mut unset = partial.unset;
+        if partial.whole {
+            let stays: alloc::collections::BTreeSet<&Key> =
+                partial.set.iter().map(|declaration| &declaration.key).collect();
+            unset = self.declarations.keys().filter(|key| !stays.contains(key)).cloned().collect();
+        }
+        for key in unset {
+            changes.extend(self.declarations.remove(&key).map(Change::Undeclared));
+        }
+        for now in partial.set {
+            match self.declarations.insert(now.key.clone(), now.clone()) {
+                None => changes.push(Change::Declared(now)),
+                Some(before) if before != now => changes.push(Change::Changed(now)),
+                Some(_) => {}
+            }
+        }
+        changes
+    }
+}
+
+/// Cuts a list so that no part is longer than [`limits::PART_BYTES`] on the wire.
+pub(super) fn parts<T>(
+    items: impl IntoIterator<Item = T>,
+    len: impl Fn(&T) -> usize,
+) -> Vec<Vec<T>> {
+    let mut parts: Vec<Vec<T>> = Vec::new();
+    let mut room = 0;
+    for item in items {
+        let bytes = len(&item);
+        match parts.last_mut() {
+            Some(part) if bytes <= room => part.push(item),
+            _ => {
+                parts.push(alloc::vec![item]);
+                room = limits::PART_BYTES;
+            }
+        }
+        room = room.saturating_sub(bytes);
+    }
+    parts
+}
+
+fn check(declaration: &Declaration) -> Result<(), CommandError> {
+    let invalid = |why| CommandError::InvalidDeclaration { key: declaration.key.clone(), why };
+    declaration.check().map_err(invalid)
+}

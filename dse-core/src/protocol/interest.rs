@@ -1,0 +1,237 @@
+//! Interest and routes (PROTOCOL.md §8): what this node wants of others, and which of
+//! its keys others want.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::bus::ControlBus;
+use super::index::parts;
+use super::io::{CommandError, Event, LinkId, SubscriptionId};
+use super::key::{Key, KeyExpr};
+use super::limits;
+use super::message::{Interest, InterestRefused, Message};
+use super::names::NodeId;
+use super::timers::Timer;
+use super::wire;
+
+/// This node's subscriptions, and which of its own keys are wanted.
+#[derive(Debug, Default)]
+pub(super) struct LocalInterest {
+    subscriptions: BTreeMap<SubscriptionId, KeyExpr>,
+    /// Own keys whose application was told of a first interest and of no last one.
+    wanted: BTreeSet<Key>,
+}
+
+impl LocalInterest {
+    fn wants(&self, key: &Key) -> bool {
+        self.subscriptions.values().any(|keys| keys.matches(key))
+    }
+
+    /// The patterns that match one of `keys`, each once, none that another one of them
+    /// includes.
+    fn patterns(&self, keys: &[&Key]) -> Vec<KeyExpr> {
+        let all: BTreeSet<&KeyExpr> = self.subscriptions.values().collect();
+        let matching: Vec<&KeyExpr> =
+            all.into_iter().filter(|expr| keys.iter().any(|key| expr.matches(key))).collect();
+        let covered = |at: usize| {
+            matching.iter().enumerate().any(|(other, expr)| {
+                other != at
+                    && expr.includes(matching[at])
+                    && (other < at || !matching[at].includes(expr))
+            })
+        };
+        let kept = (0..matching.len()).filter(|at| !covered(*at));
+        kept.map(|at| matching[at].clone()).collect()
+    }
+}
+
+/// What a peer was told of this node's interest, on its open link.
+#[derive(Debug, Default)]
+pub(super) struct SentInterest {
+    version: u64,
+    patterns: Vec<KeyExpr>,
+}
+
+/// What a peer wants of this node, on its open link.
+#[derive(Debug, Default)]
+pub(super) struct Wants {
+    version: u64,
+    patterns: Vec<KeyExpr>,
+    partial: Vec<KeyExpr>,
+    parts: u32,
+}
+
+impl Wants {
+    fn matches(&self, key: &Key) -> bool {
+        self.patterns.iter().any(|keys| keys.matches(key))
+    }
+
+    /// Takes a part; true at the last.
+    fn collect(&mut self, interest: Interest) -> Result<bool, &'static str> {
+        if interest.version != self.version + 1 || interest.part != self.parts {
+            return Err("the parts or versions of an interest do not follow each other");
+        }
+        if self.partial.len() <= limits::PATTERNS_PER_INTEREST {
+            self.partial.extend(interest.patterns);
+        }
+        self.parts += 1;
+        if interest.last {
+            self.version = interest.version;
+            self.parts = 0;
+        }
+        Ok(interest.last)
+    }
+}
+
+impl ControlBus {
+    pub(super) fn subscribe(
+        &mut self,
+        subscription: SubscriptionId,
+        keys: KeyExpr,
+    ) -> Result<(), CommandError> {
+        let limit = limits::PATTERNS_PER_INTEREST;
+        if self.interest.subscriptions.len() >= limit {
+            return Err(CommandError::TooManySubscriptions { limit });
+        }
+        self.interest.subscriptions.insert(subscription, keys);
+        self.subscriptions_changed();
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe(&mut self, subscription: SubscriptionId) {
+        if self.interest.subscriptions.remove(&subscription).is_some() {
+            self.subscriptions_changed();
+        }
+    }
+
+    fn subscriptions_changed(&mut self) {
+        let nodes: Vec<NodeId> =
+            self.peers.open_members().map(|(peer, _)| peer.info.node.clone()).collect();
+        for node in nodes {
+            self.send_interest(&node);
+        }
+        self.wanted_changed();
+    }
+
+    /// Tells a peer what this node wants of it, if that is news on its open link.
+    pub(super) fn send_interest(&mut self, node: &NodeId) {
+        let Some(peer) = self.peers.get_mut(node) else { return };
+        let Some(open) = peer.open.filter(|_| peer.is_member()) else { return };
+        let keys: Vec<&Key> = peer.index.iter().map(|declaration| &declaration.key).collect();
+        let patterns = self.interest.patterns(&keys);
+        if patterns == peer.sent.patterns {
+            return;
+        }
+        peer.sent.version += 1;
+        peer.sent.patterns = patterns.clone();
+        let version = peer.sent.version;
+        let mut lists = parts(patterns, wire::encoded_len);
+        if lists.is_empty() {
+            lists.push(Vec::new());
+        }
+        let count = lists.len() as u32;
+        for (patterns, part) in lists.into_iter().zip(0..) {
+            let last = part + 1 == count;
+            let message = Message::Interest(Interest { version, part, last, patterns });
+            self.outbox.send(open.link, &message);
+        }
+    }
+
+    pub(super) fn interest_received(
+        &mut self,
+        link: LinkId,
+        node: &NodeId,
+        interest: Interest,
+    ) -> Result<(), &'static str> {
+        let Some(peer) = self.peers.get_mut(node) else { return Ok(()) };
+        if !peer.is_member() {
+            return Err("a guest has no interest");
+        }
+        if !peer.wants.collect(interest)? {
+            return Ok(());
+        }
+        let patterns = core::mem::take(&mut peer.wants.partial);
+        if patterns.len() > limits::PATTERNS_PER_INTEREST {
+            let why = "an interest has at most 1024 patterns".into();
+            let refused = InterestRefused { version: peer.wants.version, why };
+            self.outbox.send(link, &Message::InterestRefused(refused));
+            return Ok(());
+        }
+        peer.wants.patterns = patterns;
+        self.routes_changed(node);
+        self.wanted_changed();
+        Ok(())
+    }
+
+    pub(super) fn interest_refused(&mut self, node: &NodeId, refused: InterestRefused) {
+        let why = String::from(refused.why);
+        self.outbox.event(Event::InterestRefused { node: node.clone(), why });
+    }
+
+    /// Brings the routes to a peer in line with what it wants.
+    fn routes_changed(&mut self, node: &NodeId) {
+        let Some(peer) = self.peers.get_mut(node) else { return };
+        let Some(open) = peer.open else { return };
+        let wanted = self.index.iter().map(|declaration| &declaration.key);
+        let wanted: BTreeSet<Key> = wanted.filter(|key| peer.wants.matches(key)).cloned().collect();
+        for key in wanted.difference(&peer.routes) {
+            self.outbox.event(Event::RouteAdded { key: key.clone(), link: open.link });
+        }
+        for key in peer.routes.difference(&wanted) {
+            self.outbox.event(Event::RouteRemoved { key: key.clone(), link: open.link });
+        }
+        peer.routes = wanted;
+    }
+
+    /// A key of our own is new: route it to those who wanted it before it was there.
+    pub(super) fn route_new_key(&mut self, key: &Key) {
+        for peer in self.peers.iter_mut() {
+            let Some(open) = peer.open else { continue };
+            if peer.wants.matches(key) && peer.routes.insert(key.clone()) {
+                self.outbox.event(Event::RouteAdded { key: key.clone(), link: open.link });
+            }
+        }
+        self.wanted_changed_for(key);
+    }
+
+    /// A key of our own is no more: its routes end with it, without a word.
+    pub(super) fn unroute_key(&mut self, key: &Key) {
+        for peer in self.peers.iter_mut() {
+            peer.routes.remove(key);
+        }
+        self.interest.wanted.remove(key);
+        self.timers.clear(&Timer::Linger(key.clone()));
+    }
+
+    /// Looks at all own keys for a first or a last interest.
+    pub(super) fn wanted_changed(&mut self) {
+        let keys: Vec<Key> = self.index.iter().map(|declaration| declaration.key.clone()).collect();
+        for key in keys {
+            self.wanted_changed_for(&key);
+        }
+    }
+
+    fn wanted_changed_for(&mut self, key: &Key) {
+        let linger = Timer::Linger(key.clone());
+        if self.is_wanted(key) {
+            self.timers.clear(&linger);
+            if self.interest.wanted.insert(key.clone()) {
+                self.outbox.event(Event::FirstInterest { key: key.clone() });
+            }
+        } else if self.interest.wanted.contains(key) && !self.timers.is_set(&linger) {
+            self.timers.set(linger, self.now + limits::INTEREST_LINGER);
+        }
+    }
+
+    /// Nobody has wanted a key for the linger time.
+    pub(super) fn linger_over(&mut self, key: Key) {
+        if !self.is_wanted(&key) && self.interest.wanted.remove(&key) {
+            self.outbox.event(Event::LastInterest { key });
+        }
+    }
+
+    fn is_wanted(&self, key: &Key) -> bool {
+        self.interest.wants(key) || self.peers.iter().any(|peer| peer.routes.contains(key))
+    }
+}

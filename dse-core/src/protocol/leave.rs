@@ -1,0 +1,85 @@
+//! Leaving (PROTOCOL.md §4.7).
+
+use alloc::vec::Vec;
+
+use super::bus::{ControlBus, Phase};
+use super::io::{Event, LinkId, Output, StopReason};
+use super::limits;
+use super::links::LinkStage;
+use super::message::{Leave, LeaveAck, LeaveReason, Message};
+use super::names::NodeId;
+use super::timers::Timer;
+
+impl ControlBus {
+    /// Says Leave on every open link and stops once each is acknowledged, fallen or left
+    /// by the other side too, or the time for it is over.
+    pub(super) fn leave_for(&mut self, reason: StopReason) {
+        let word = match reason {
+            StopReason::Left => LeaveReason::Asked,
+            StopReason::Clash { .. } => LeaveReason::Clash,
+        };
+        self.announce();
+        self.phase = Phase::Leaving(reason);
+        self.timers.clear_all();
+        self.drop_all_dials();
+        self.end_requests();
+        let opening: Vec<LinkId> = self.links_in_handshake().collect();
+        for link in opening {
+            self.close_any(link, "this node is leaving the bus");
+        }
+        let open: Vec<LinkId> =
+            self.peers.iter().filter_map(|peer| Some(peer.open?.link)).collect();
+        for link in open {
+            self.outbox.send(link, &Message::Leave(Leave { reason: word }));
+        }
+        self.timers.set(Timer::Leave, self.now + limits::LEAVE_TIMEOUT);
+        self.leave_progress();
+    }
+
+    pub(super) fn leave_received(&mut self, link: LinkId, node: &NodeId, leave: &Leave) {
+        self.outbox.send(link, &Message::LeaveAck(LeaveAck {}));
+        if let Some(record) = self.links.get_mut(&link) {
+            record.stage = LinkStage::Left { node: node.clone() };
+        }
+        // The leaver closes the link; one that does not is not waited for.
+        self.timers.set(Timer::Handshake(link), self.now + limits::HANDSHAKE_TIMEOUT);
+        self.peer_left(link, node, leave.reason);
+        if self.phase != Phase::Running {
+            self.close_any(link, "both sides leave");
+        }
+    }
+
+    pub(super) fn leave_acknowledged(&mut self, link: LinkId) -> Result<(), &'static str> {
+        if !matches!(self.phase, Phase::Leaving(_)) {
+            return Err("a LeaveAck came without a Leave");
+        }
+        self.close_any(link, "left the bus");
+        Ok(())
+    }
+
+    /// Is there still somebody whose acknowledgement is awaited?
+    pub(super) fn leave_progress(&mut self) {
+        if matches!(self.phase, Phase::Leaving(_)) && !self.peers.any_open() {
+            self.stop();
+        }
+    }
+
+    /// The end: closes what is left.
+    pub(super) fn stop(&mut self) {
+        let Phase::Leaving(reason) = core::mem::replace(&mut self.phase, Phase::Stopped) else {
+            return;
+        };
+        for link in core::mem::take(&mut self.links).into_keys() {
+            self.outbox.push(Output::Disconnect { link });
+        }
+        self.timers.clear_all();
+        self.outbox.event(Event::Stopped { reason });
+    }
+
+    pub(super) fn links_in_handshake(&self) -> impl Iterator<Item = LinkId> {
+        self.links.iter().filter_map(|(id, link)| match link.stage {
+            LinkStage::Greeting | LinkStage::Greeted { .. } => Some(*id),
+            LinkStage::Open { .. } | LinkStage::Left { .. } => None,
+        })
+    }
+}

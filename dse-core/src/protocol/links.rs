@@ -1,0 +1,522 @@
+//! Links and how they open (PROTOCOL.md §4): Hello and Open both ways, and of two links
+//! of one pair the one that stays.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use super::bus::{ControlBus, Phase};
+use super::dial::Target;
+use super::index::parts;
+use super::io::{DialError, DialId, Event, LinkId, Output, Watch};
+use super::limits;
+use super::message::{Hello, Members, Message, Open, Reject, RejectReason, Role};
+use super::names::{Endpoint, NodeId};
+use super::peers::{OpenLink, Peer, same_start};
+use super::random::fingerprint;
+use super::timers::Timer;
+use super::wire;
+
+/// One link, from the driver's `LinkUp` to its end.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// Our name for it, told in our Hello.
+    pub(super) nonce: u64,
+    /// What was dialled for it.
+    pub(super) target: Option<Target>,
+    /// The peer's authenticated name.
+    identity: Option<Box<str>>,
+    pub(super) stage: LinkStage,
+}
+
+/// How far a link has come.
+#[derive(Debug)]
+pub(super) enum LinkStage {
+    /// Our Hello is sent, the other's has not come.
+    Greeting,
+    /// Both Hellos are there.
+    Greeted { hello: Box<Hello>, turn: Turn, open: Option<Open> },
+    /// In use.
+    Open { node: NodeId },
+    /// The peer left gracefully; only the data lane is still read until the link falls.
+    Left { node: NodeId },
+}
+
+/// Whose turn it is on a link with both Hellos.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Another link of the same pair is ahead, or another claim to the id is being
+    /// tried.
+    Queued,
+    /// We sent our Open and await the other's: we have the larger id.
+    Offered,
+    /// We await the other's Open and will decide: we have the smaller id.
+    Deciding,
+}
+
+impl Link {
+    pub(super) fn hello(&self) -> Option<&Hello> {
+        match &self.stage {
+            LinkStage::Greeted { hello, .. } => Some(hello),
+            _ => None,
+        }
+    }
+
+    fn turn(&self) -> Option<Turn> {
+        match &self.stage {
+            LinkStage::Greeted { turn, .. } => Some(*turn),
+            _ => None,
+        }
+    }
+
+    pub(super) fn set_turn(&mut self, to: Turn) {
+        if let LinkStage::Greeted { turn, .. } = &mut self.stage {
+            *turn = to;
+        }
+    }
+}
+
+impl ControlBus {
+    pub(super) fn link_up(
+        &mut self,
+        link: LinkId,
+        dial: Option<DialId>,
+        identity: Option<Box<str>>,
+    ) {
+        let target = dial.and_then(|dial| self.dial_up(dial, link));
+        let nonce = self.random.next();
+        let stage = LinkStage::Greeting;
+        self.links.insert(link, Link { nonce, target, identity, stage });
+        self.timers.set(Timer::Handshake(link), self.now + limits::HANDSHAKE_TIMEOUT);
+        let hello = Hello {
+            min_version: wire::VERSION,
+            max_version: wire::VERSION,
+            features: 0,
+            bus: self.config.bus.clone(),
+            node: self.config.node.clone(),
+            claim: self.claim,
+            role: self.config.role,
+            link_nonce: nonce,
+            endpoints: self.config.endpoints.clone(),
+        };
+        self.outbox.send(link, &Message::Hello(hello));
+    }
+
+    pub(super) fn hello_received(&mut self, id: LinkId, hello: Hello) -> Result<(), &'static str> {
+        if hello.endpoints.len() > limits::ENDPOINTS_PER_NODE {
+            return Err("a Hello has more than 16 endpoints");
+        }
+        if same_start(hello.claim, self.claim) && hello.node == self.config.node {
+            self.met_myself(id, &hello);
+            return Ok(());
+        }
+        if let Some(reason) = self.refusal(id, &hello) {
+            self.refuse(id, &hello, reason);
+            return Ok(());
+        }
+        let node = hello.node.clone();
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        let target = link.target.clone();
+        link.stage = LinkStage::Greeted { hello: Box::new(hello), turn: Turn::Queued, open: None };
+        if let Some(target) = target {
+            self.dial_met(&target, id, &node);
+        }
+        self.consider(id);
+        Ok(())
+    }
+
+    fn met_myself(&mut self, id: LinkId, hello: &Hello) {
+        if let Some(target) = self.links.get(&id).and_then(|link| link.target.clone()) {
+            self.drop_dial(&target);
+        }
+        self.reject(id, hello.link_nonce, RejectReason::Yourself);
+    }
+
+    /// Why a peer may not join, if it may not.
+    fn refusal(&self, id: LinkId, hello: &Hello) -> Option<RejectReason> {
+        let identity = self.links.get(&id).and_then(|link| link.identity.as_deref());
+        if self.phase != Phase::Running {
+            return Some(RejectReason::Leaving);
+        }
+        if hello.min_version > wire::VERSION || hello.max_version < wire::VERSION {
+            return Some(RejectReason::NoCommonVersion { min: wire::VERSION, max: wire::VERSION });
+        }
+        if hello.bus != self.config.bus {
+            return Some(RejectReason::WrongBus { bus: self.config.bus.clone() });
+        }
+        if let Some(certified) = identity.filter(|name| !allows(name, &hello.node)) {
+            return Some(RejectReason::WrongIdentity { certified: certified.into() });
+        }
+        if self.peers.is_open(&hello.node) {
+            return None;
+        }
+        let limit = if self.config.role == Role::Guest { 0 } else { self.config.guests_max };
+        if hello.role == Role::Guest && self.peers.open_guests() >= limit {
+            return Some(RejectReason::GuestsFull { limit: limit as u32 });
+        }
+        let limit = self.config.peers_max;
+        // This node is a member too.
+        if hello.role == Role::Member && self.peers.open_members().count() + 1 >= limit {
+            return Some(RejectReason::BusFull { limit: limit as u32 });
+        }
+        None
+    }
+
+    /// Refuses a peer and lets the application know.
+    pub(super) fn refuse(&mut self, id: LinkId, hello: &Hello, reason: RejectReason) {
+        if reason != RejectReason::Leaving {
+            let node = Some(hello.node.clone());
+            self.outbox.event(Event::PeerRefused { link: id, node, reason: reason.clone() });
+        }
+        self.reject(id, hello.link_nonce, reason);
+    }
+
+    /// Rejects a link on which no peer is open, and closes it.
+    fn reject(&mut self, id: LinkId, echo: u64, reason: RejectReason) {
+        self.outbox.send(id, &Message::Reject(Reject { echo, reason: reason.clone() }));
+        let error = match reason {
+            RejectReason::Duplicate => DialError::Rejected(reason),
+            reason => DialError::Refused(reason),
+        };
+        self.close_handshake(id, error);
+    }
+
+    /// Takes the next step on a link with both Hellos.
+    pub(super) fn consider(&mut self, id: LinkId) {
+        let Some(hello) = self.links.get(&id).and_then(Link::hello) else { return };
+        let node = hello.node.clone();
+        let claim = hello.claim;
+        if node == self.config.node {
+            return self.contest(id, &node);
+        }
+        let open = self.peers.get(&node).filter(|peer| peer.open.is_some());
+        if open.is_some_and(|peer| !peer.is(claim)) {
+            return self.contest(id, &node);
+        }
+        if self.config.node > node {
+            self.offer(id, &node);
+        } else {
+            let Some(link) = self.links.get_mut(&id) else { return };
+            link.set_turn(Turn::Deciding);
+            self.decide(id);
+        }
+    }
+
+    /// The larger id sends its Open first, on one link of a pair at a time: a second one
+    /// waits until it is clear what became of the first (PROTOCOL.md §4.3).
+    fn offer(&mut self, id: LinkId, node: &NodeId) {
+        if let Some(ahead) = self.offered(node) {
+            self.outbox.push(Output::Probe { link: ahead });
+            return;
+        }
+        if let Some(link) = self.links.get_mut(&id) {
+            link.set_turn(Turn::Offered);
+        }
+        self.send_open(id);
+    }
+
+    fn offered(&self, node: &NodeId) -> Option<LinkId> {
+        let mut links = self.links.iter();
+        let offered = links.find(|(_, link)| {
+            link.turn() == Some(Turn::Offered) && link.hello().is_some_and(|h| h.node == *node)
+        });
+        offered.map(|(id, _)| *id)
+    }
+
+    fn send_open(&mut self, id: LinkId) {
+        let Some(hello) = self.links.get(&id).and_then(Link::hello) else { return };
+        let peer = self.peers.get(&hello.node).filter(|peer| peer.is(hello.claim));
+        let index = peer.filter(|peer| peer.is_member() && self.config.role == Role::Member);
+        let open = Open {
+            echo: hello.link_nonce,
+            held: peer.and_then(|peer| peer.open).map(|open| open.peer_nonce),
+            known: index.map(|peer| (peer.info.incarnation, peer.index.version())),
+            fingerprints: self.fingerprints(&hello.node),
+        };
+        self.outbox.send(id, &Message::Open(open));
+    }
+
+    /// Members that this node has open or is dialling.
+    fn fingerprints(&self, except: &NodeId) -> Vec<u64> {
+        let open = self.peers.open_members().map(|(peer, _)| &peer.info);
+        let open = open.filter(|info| info.node != *except);
+        let open = open.map(|info| fingerprint(&info.node, info.incarnation));
+        open.chain(self.dials.fingerprints()).take(limits::PEERS_PER_BUS).collect()
+    }
+
+    pub(super) fn open_received(&mut self, id: LinkId, open: Open) -> Result<(), &'static str> {
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        if open.echo != link.nonce {
+            return Err("an Open does not echo the nonce of the Hello");
+        }
+        let LinkStage::Greeted { turn, open: received, .. } = &mut link.stage else {
+            return Err("an Open came twice or before the Hello");
+        };
+        if received.is_some() {
+            return Err("an Open came twice");
+        }
+        let turn = *turn;
+        *received = Some(open);
+        match turn {
+            Turn::Queued => {}
+            Turn::Offered => self.accepted(id),
+            // What was true when the Hello came may have changed.
+            Turn::Deciding => self.consider(id),
+        }
+        Ok(())
+    }
+
+    /// The smaller id took our offer.
+    fn accepted(&mut self, id: LinkId) {
+        let Some(hello) = self.links.get(&id).and_then(Link::hello) else { return };
+        let open = self.peers.get(&hello.node).filter(|peer| peer.open.is_some());
+        if open.is_some_and(|peer| !peer.is(hello.claim)) {
+            // Another start of the node came first; on its next dial this one contests.
+            let error = DialError::Fell("another node with its id opened first".into());
+            return self.close_handshake(id, error);
+        }
+        self.open(id);
+    }
+
+    /// The smaller id decides which link of a pair stays, once the other's Open is there.
+    fn decide(&mut self, id: LinkId) {
+        let Some(link) = self.links.get(&id) else { return };
+        let LinkStage::Greeted { hello, open: Some(open), .. } = &link.stage else { return };
+        let held = self.peers.is_open(&hello.node);
+        if held && open.held.is_some() {
+            let echo = hello.link_nonce;
+            return self.reject(id, echo, RejectReason::Duplicate);
+        }
+        self.send_open(id);
+        self.open(id);
+    }
+
+    /// Both Opens are there: the link is in use, in place of one that was before.
+    fn open(&mut self, id: LinkId) {
+        // What waits to be announced goes to the others now, so that a snapshot and its
+        // version agree.
+        self.announce();
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let stage = core::mem::replace(&mut link.stage, LinkStage::Greeting);
+        let LinkStage::Greeted { hello, open: Some(open), .. } = stage else { return };
+        let node = hello.node.clone();
+        link.stage = LinkStage::Open { node: node.clone() };
+        self.timers.clear(&Timer::Handshake(id));
+        self.timers.clear(&Timer::Forget(node.clone()));
+        let replaced = self.adopt(id, &hello);
+        self.dial_opened(&node);
+        self.had_links = true;
+
+        let Some(peer) = self.peers.get(&node) else { return };
+        let info = peer.info.clone();
+        self.outbox.push(Output::Watch { link: id, watch: Watch::Close });
+        self.outbox.event(Event::LinkOpened { link: id, peer: info.clone() });
+        if let Some(old) = replaced {
+            self.links.remove(&old);
+            self.outbox.push(Output::Disconnect { link: old });
+            self.outbox.event(Event::LinkClosed { link: old, node: node.clone() });
+            self.dial_unlisted(old);
+        } else if info.role == Role::Member {
+            self.outbox.event(Event::NodeUp { peer: info });
+            self.declared_events(&node);
+        }
+        self.tell_members(id, &node, &open);
+        self.sync_index(id, &node, open.known);
+        self.send_interest(&node);
+        self.request_opened(id, &node);
+        self.wanted_changed();
+        self.reconsider(&node);
+    }
+
+    /// Enters a link as the peer's; gives the link that it replaces.
+    fn adopt(&mut self, id: LinkId, hello: &Hello) -> Option<LinkId> {
+        if self.peers.get(&hello.node).is_none_or(|peer| !peer.is(hello.claim)) {
+            self.peers.insert(Peer::new(hello));
+        }
+        let peer = self.peers.get_mut(&hello.node)?;
+        peer.info = super::peers::info(hello);
+        peer.claim = hello.claim;
+        peer.index.new_link();
+        peer.wants = super::interest::Wants::default();
+        peer.sent = super::interest::SentInterest::default();
+        peer.routes.clear();
+        let open = OpenLink { link: id, peer_nonce: hello.link_nonce };
+        peer.open.replace(open).map(|old| old.link)
+    }
+
+    /// Of two newcomers at one node the later learns here of the earlier
+    /// (PROTOCOL.md §4.4).
+    fn tell_members(&mut self, id: LinkId, node: &NodeId, open: &Open) {
+        let known: BTreeSet<u64> = open.fingerprints.iter().copied().collect();
+        let members = self.peers.members(node, &known);
+        if !members.is_empty() {
+            self.send_members(id, None, members);
+        }
+    }
+
+    pub(super) fn send_members(
+        &mut self,
+        id: LinkId,
+        request: Option<u64>,
+        members: Vec<super::message::Member>,
+    ) {
+        let mut lists = parts(members, wire::encoded_len);
+        if lists.is_empty() {
+            lists.push(Vec::new());
+        }
+        let count = lists.len();
+        for (members, part) in lists.into_iter().zip(1..) {
+            let last = part == count;
+            self.outbox.send(id, &Message::Members(Members { request, last, members }));
+        }
+    }
+
+    /// Other links of the same peer that waited for what became of this one.
+    pub(super) fn reconsider(&mut self, node: &NodeId) {
+        let waiting: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| {
+                link.turn() == Some(Turn::Queued)
+                    && link.hello().is_some_and(|hello| hello.node == *node)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
+            self.consider(id);
+        }
+    }
+
+    pub(super) fn reject_received(
+        &mut self,
+        id: LinkId,
+        reject: Reject,
+    ) -> Result<(), &'static str> {
+        let Some(link) = self.links.get(&id) else { return Ok(()) };
+        if reject.echo != link.nonce {
+            return Err("a Reject does not echo the nonce of the Hello");
+        }
+        let node = link.hello().map(|hello| hello.node.clone());
+        let opening = matches!(link.stage, LinkStage::Greeting | LinkStage::Greeted { .. });
+        match &reject.reason {
+            RejectReason::Clash { winner } => {
+                let winner = winner.clone();
+                self.close_any(id, "another live node has the id of this one");
+                self.lost_clash(winner);
+                return Ok(());
+            }
+            RejectReason::Yourself => {
+                if let Some(target) = link.target.clone() {
+                    self.drop_dial(&target);
+                }
+            }
+            RejectReason::Leaving => {
+                if let Some(node) = node {
+                    self.down_is_left(&node);
+                }
+            }
+            _ => {}
+        }
+        if opening {
+            self.close_handshake(id, DialError::Rejected(reject.reason));
+        } else {
+            self.close_any(id, &reject.reason.to_string());
+        }
+        Ok(())
+    }
+
+    /// The peer broke the protocol: say so, close the link, keep nothing it said in doubt.
+    pub(super) fn fault(&mut self, id: LinkId, fault: &str) {
+        self.outbox.counters.faults += 1;
+        let Some(link) = self.links.get(&id) else { return };
+        let (node, echo) = match &link.stage {
+            LinkStage::Greeting => (None, None),
+            LinkStage::Greeted { hello, .. } => (Some(hello.node.clone()), Some(hello.link_nonce)),
+            LinkStage::Open { node } | LinkStage::Left { node } => {
+                let open = self.peers.get(node).and_then(|peer| peer.open);
+                (Some(node.clone()), open.map(|open| open.peer_nonce))
+            }
+        };
+        let fault: String = fault.chars().take(limits::REJECT_TEXT_BYTES / 4).collect();
+        let reason = RejectReason::Fault { fault: fault.clone().into() };
+        if let Some(echo) = echo {
+            self.outbox.send(id, &Message::Reject(Reject { echo, reason: reason.clone() }));
+        }
+        self.outbox.event(Event::PeerRefused { link: id, node: node.clone(), reason });
+        self.close_any(id, &alloc::format!("it broke the protocol: {fault}"));
+        if let Some(peer) = node.and_then(|node| self.peers.get_mut(&node)) {
+            peer.index = super::index::PeerIndex::default();
+        }
+    }
+
+    /// A link fell by itself.
+    pub(super) fn link_down(&mut self, id: LinkId, error: &str) {
+        let Some(link) = self.links.remove(&id) else { return };
+        self.link_removed(id, link, error);
+    }
+
+    /// Closes a link in whatever stage it is, as if it had fallen.
+    pub(super) fn close_any(&mut self, id: LinkId, error: &str) {
+        if let Some(link) = self.links.remove(&id) {
+            self.outbox.push(Output::Disconnect { link: id });
+            self.link_removed(id, link, error);
+        }
+    }
+
+    fn link_removed(&mut self, id: LinkId, link: Link, error: &str) {
+        self.timers.clear(&Timer::Handshake(id));
+        match &link.stage {
+            LinkStage::Open { node } => {
+                let node = node.clone();
+                self.peer_lost(id, &node, error);
+            }
+            LinkStage::Left { node } => {
+                self.outbox.event(Event::LinkClosed { link: id, node: node.clone() });
+                if self.peers.get(node).is_none() {
+                    self.outbox.event(Event::PeerForgotten { node: node.clone() });
+                }
+            }
+            LinkStage::Greeting | LinkStage::Greeted { .. } => {
+                self.handshake_over(id, link, DialError::Fell(error.into()));
+            }
+        }
+    }
+
+    /// Closes a link that did not open.
+    fn close_handshake(&mut self, id: LinkId, error: DialError) {
+        if let Some(link) = self.links.remove(&id) {
+            self.outbox.push(Output::Disconnect { link: id });
+            self.timers.clear(&Timer::Handshake(id));
+            self.handshake_over(id, link, error);
+        }
+    }
+
+    /// A link ended before it opened: its dial failed, and others of the pair go on.
+    fn handshake_over(&mut self, id: LinkId, link: Link, error: DialError) {
+        let node = link.hello().map(|hello| hello.node.clone());
+        if let Some(target) = link.target {
+            self.dial_fell(&target, id, error);
+        }
+        if let Some(node) = node {
+            self.contest_link_gone(&node, id);
+            self.reconsider(&node);
+        }
+    }
+
+    /// A handshake takes too long, or a peer that left does not close the link.
+    pub(super) fn handshake_timeout(&mut self, id: LinkId) {
+        self.close_any(id, "it took longer than 5 s to open or to close");
+    }
+
+    /// Where this node can be reached, to be named to others.
+    pub(super) fn first_endpoint(&self) -> Option<Endpoint> {
+        self.config.endpoints.first().cloned()
+    }
+}
+
+/// A certificate for `name` speaks for the id `name` and for `name.<anything>`.
+fn allows(name: &str, node: &NodeId) -> bool {
+    let rest = node.as_str().strip_prefix(name);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}

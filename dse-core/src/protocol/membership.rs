@@ -1,0 +1,148 @@
+//! Peers that come and go (PROTOCOL.md §4.4 to §4.6).
+
+use alloc::string::ToString as _;
+use alloc::vec::Vec;
+
+use super::bus::{ControlBus, Phase};
+use super::dial::Target;
+use super::io::{Event, LinkId, Output, PeerStatus};
+use super::limits;
+use super::message::{LeaveReason, Members, MembersRequest, Role};
+use super::names::NodeId;
+use super::timers::Timer;
+
+impl ControlBus {
+    /// The open link with a peer is no more, without a word of leave.
+    pub(super) fn peer_lost(&mut self, link: LinkId, node: &NodeId, error: &str) {
+        let Some(peer) = self.peers.get_mut(node) else { return };
+        if peer.open.is_none_or(|open| open.link != link) {
+            return;
+        }
+        peer.open = None;
+        peer.routes.clear();
+        let info = peer.info.clone();
+        self.outbox.event(Event::LinkClosed { link, node: node.clone() });
+        if info.role == Role::Member {
+            self.member_down(node, error);
+        } else {
+            self.peers.remove(node);
+        }
+        self.after_loss(link, node, error);
+        if self.phase == Phase::Running {
+            self.dial_lost(node, info.endpoints, info.role == Role::Member);
+        }
+    }
+
+    fn member_down(&mut self, node: &NodeId, error: &str) {
+        let Some(peer) = self.peers.get(node).filter(|_| self.phase == Phase::Running) else {
+            return;
+        };
+        let incarnation = peer.info.incarnation;
+        let error = error.to_string();
+        self.outbox.event(Event::NodeDown { node: node.clone(), incarnation, error });
+        self.timers.set(Timer::Forget(node.clone()), self.now + self.config.forget_after);
+    }
+
+    /// A peer said that it leaves. Its data lane may still hold samples, so the link
+    /// stays until it falls.
+    pub(super) fn peer_left(&mut self, link: LinkId, node: &NodeId, reason: LeaveReason) {
+        let Some(peer) = self.peers.remove(node) else { return };
+        let incarnation = peer.info.incarnation;
+        if peer.info.role == Role::Member {
+            self.outbox.event(Event::NodeLeft { node: node.clone(), incarnation, reason });
+        }
+        self.request_left(node);
+        self.after_loss(link, node, "the node left");
+        if self.phase == Phase::Running {
+            self.dial_lost(node, Vec::new(), false);
+        }
+    }
+
+    fn after_loss(&mut self, link: LinkId, node: &NodeId, error: &str) {
+        self.dial_unlisted(link);
+        self.contest_link_gone(node, link);
+        self.request_lost(node, error);
+        self.wanted_changed();
+        self.update_claim();
+        self.leave_progress();
+        self.reconsider(node);
+    }
+
+    /// Who once had links and lost them all has the weaker claim to its id
+    /// (PROTOCOL.md §5.2). The claim is constant while any link is open, so links that
+    /// are about to open with the old one are given up.
+    fn update_claim(&mut self) {
+        if self.claim.returned || !self.had_links || self.peers.any_open() {
+            return;
+        }
+        self.claim.returned = true;
+        let opening: Vec<LinkId> = self.links_in_handshake().collect();
+        for link in opening {
+            self.close_any(link, "this node lost its last open link during the handshake");
+        }
+    }
+
+    /// A peer that is down answered a dial that it leaves: it did not crash.
+    pub(super) fn down_is_left(&mut self, node: &NodeId) {
+        let down = self.peers.get(node).filter(|peer| peer.open.is_none() && peer.is_member());
+        if let Some(incarnation) = down.map(|peer| peer.info.incarnation) {
+            let reason = LeaveReason::Asked;
+            self.outbox.event(Event::NodeLeft { node: node.clone(), incarnation, reason });
+            self.forget(node);
+        }
+    }
+
+    /// Drops what is kept of a peer that is not there.
+    pub(super) fn forget(&mut self, node: &NodeId) {
+        if self.peers.is_open(node) || self.peers.remove(node).is_none() {
+            return;
+        }
+        self.timers.clear(&Timer::Forget(node.clone()));
+        self.drop_dial(&Target::Peer(node.clone()));
+        self.outbox.event(Event::PeerForgotten { node: node.clone() });
+    }
+
+    pub(super) fn members_received(
+        &mut self,
+        link: LinkId,
+        from: &NodeId,
+        message: Members,
+    ) -> Result<(), &'static str> {
+        if message.members.iter().any(|m| m.endpoints.len() > limits::ENDPOINTS_PER_NODE) {
+            return Err("a member has more than 16 endpoints");
+        }
+        for member in message.members {
+            if member.node == self.config.node || member.node == *from {
+                continue;
+            }
+            match self.peers.get(&member.node).and_then(|peer| Some((peer.open?, &peer.info))) {
+                // Its restart was noticed elsewhere and not here, or the other way
+                // round: a look at our own link settles it.
+                Some((open, info)) if info.incarnation != member.incarnation => {
+                    self.outbox.push(Output::Probe { link: open.link });
+                }
+                Some(_) => {}
+                None if self.phase == Phase::Running => self.dial_listed(link, member),
+                None => {}
+            }
+        }
+        if let Some(request) = message.request {
+            self.members_pulled(request, from, message.last);
+        }
+        Ok(())
+    }
+
+    pub(super) fn members_requested(&mut self, link: LinkId, node: &NodeId, asked: MembersRequest) {
+        let members = self.peers.members(node, &alloc::collections::BTreeSet::new());
+        self.send_members(link, Some(asked.request), members);
+    }
+
+    /// The members and guests that this node knows, in order of their ids.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        let status = self.peers.iter().map(|peer| PeerStatus {
+            info: peer.info.clone(),
+            link: peer.open.map(|open| open.link),
+        });
+        status.collect()
+    }
+}
