@@ -1,4 +1,257 @@
 //! The tokio driver and the embedding API.
 
+mod builder;
+mod call;
+mod driver;
 mod link;
+mod links;
+mod listen;
+mod notices;
+mod outputs;
 mod probe;
+mod stats;
+mod status;
+mod stopped;
+mod transports;
+mod watch;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use tokio::task::AbortHandle;
+
+pub use builder::{NodeBuilder, StartError};
+pub use notices::{Notice, Notices};
+pub use stats::Stats;
+pub use status::{LinkStatus, NodeStatus};
+pub use stopped::Stopped;
+pub use transports::UnknownScheme;
+pub use watch::{Change, Watch};
+
+use call::{Call, Caller};
+use transports::Transports;
+
+use crate::protocol::{
+    BusId, Endpoint, Incarnation, KeyExpr, Match, NameError, NodeId, Report, Role, StatsError,
+};
+
+/// A running node: a handle to it, to be cloned at will.
+///
+/// Dropping the last handle ends the node at once, as a crash would: no word is said
+/// and its publishers and subscribers end with it. [`Node::leave`] says good-bye.
+#[derive(Clone)]
+pub struct Node {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    bus: BusId,
+    node: NodeId,
+    incarnation: Incarnation,
+    role: Role,
+    endpoints: Vec<Endpoint>,
+    transports: Transports,
+    caller: Caller,
+    notices: broadcast::WeakSender<Notice>,
+    /// What was noticed from the start on, for the first who asks.
+    first_notices: Mutex<Option<broadcast::Receiver<Notice>>>,
+    task: AbortHandle,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Why a node did not do what it was asked to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NodeError {
+    /// A key or key expression is none.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// No transport for an endpoint.
+    #[error(transparent)]
+    UnknownScheme(#[from] UnknownScheme),
+    /// Guests are told of no index.
+    #[error("a guest holds no directory; ask the bus with a request, or join as a member")]
+    Guest,
+    /// The node does no more.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+impl Node {
+    /// Sets up a node of this name on this bus.
+    ///
+    /// # Errors
+    /// One of the names is none.
+    pub fn builder(bus: impl AsRef<str>, node: impl AsRef<str>) -> Result<NodeBuilder, NameError> {
+        Ok(NodeBuilder::new(BusId::new(bus)?, NodeId::new(node)?))
+    }
+
+    /// The bus it is on.
+    pub fn bus(&self) -> &BusId {
+        &self.shared.bus
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &NodeId {
+        &self.shared.node
+    }
+
+    /// This start's incarnation.
+    pub fn incarnation(&self) -> Incarnation {
+        self.shared.incarnation
+    }
+
+    /// Member or guest.
+    pub fn role(&self) -> Role {
+        self.shared.role
+    }
+
+    /// Where others can reach it, as it tells them.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.shared.endpoints
+    }
+
+    /// Watches the directory: the present state up to [`Change::Synced`], then what
+    /// changes. Told are all other members, and those of their declarations that match.
+    ///
+    /// # Errors
+    /// The key expression is none, the node is a guest or has stopped.
+    pub async fn watch(&self, keys: impl AsRef<str>) -> Result<Watch, NodeError> {
+        let keys = self.directory(keys)?;
+        let wanted = keys.clone();
+        let caller = &self.shared.caller;
+        let watching = caller.ask(|reply| Call::Watch { keys: wanted, reply }).await?;
+        Ok(Watch::new(caller.clone(), keys, watching))
+    }
+
+    /// What this node's directory holds, its own declarations included, in order of node
+    /// and key. Asks nobody: what a node declared a moment ago may not be in it.
+    ///
+    /// # Errors
+    /// The key expression is none, the node is a guest or has stopped.
+    pub async fn lookup(&self, keys: impl AsRef<str>) -> Result<Vec<Match>, NodeError> {
+        let keys = self.directory(keys)?;
+        Ok(self.shared.caller.ask(|reply| Call::Lookup { keys, reply }).await?)
+    }
+
+    fn directory(&self, keys: impl AsRef<str>) -> Result<KeyExpr, NodeError> {
+        match self.shared.role {
+            Role::Member => Ok(KeyExpr::new(keys)?),
+            Role::Guest => Err(NodeError::Guest),
+        }
+    }
+
+    /// Asks every node of the bus who serves a key expression. The report names those
+    /// that did not answer in time, and why.
+    ///
+    /// # Errors
+    /// The key expression is none, or the node has stopped.
+    pub async fn request(
+        &self,
+        keys: impl AsRef<str>,
+        timeout: Duration,
+    ) -> Result<Report, NodeError> {
+        let keys = KeyExpr::new(keys)?;
+        Ok(self.shared.caller.ask(|reply| Call::Request { keys, timeout, reply }).await?)
+    }
+
+    /// What this node has counted.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn stats(&self) -> Result<Stats, Stopped> {
+        self.shared.caller.ask(|reply| Call::Stats { reply }).await
+    }
+
+    /// What another node has counted, by name, asked over the bus. [`Stats`] names the
+    /// counters of this version.
+    ///
+    /// # Errors
+    /// No link leads to the node, it does not answer in time, or this node has stopped.
+    pub async fn stats_of(
+        &self,
+        node: &NodeId,
+        timeout: Duration,
+    ) -> Result<Vec<(Box<str>, u64)>, StatsError> {
+        if *node == self.shared.node {
+            return Ok(self.stats().await.map_err(|_| StatsError::Stopped)?.counters());
+        }
+        let node = node.clone();
+        let asked = self.shared.caller.ask(|reply| Call::StatsOf { node, timeout, reply });
+        asked.await.unwrap_or(Err(StatsError::Stopped))
+    }
+
+    /// The other nodes that this one knows, in order of their ids: those that are up,
+    /// those that vanished and are not yet forgotten, and guests.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn nodes(&self) -> Result<Vec<NodeStatus>, Stopped> {
+        self.shared.caller.ask(|reply| Call::Nodes { reply }).await
+    }
+
+    /// What an operator should know: failed dials, refused peers and the like. Whoever
+    /// asks first gets all from the start on, others from now on.
+    pub fn notices(&self) -> Notices {
+        let first = self.shared.first_notices.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let receiver = first.or_else(|| Some(self.shared.notices.upgrade()?.subscribe()));
+        Notices::new(receiver.unwrap_or_else(|| broadcast::Sender::new(1).subscribe()))
+    }
+
+    /// Joins the bus at this endpoint, too, as [`NodeBuilder::join`] does.
+    ///
+    /// # Errors
+    /// The node has no transport for the endpoint, or has stopped.
+    pub async fn join(&self, endpoint: Endpoint) -> Result<(), NodeError> {
+        self.shared.transports.of(&endpoint)?;
+        Ok(self.shared.caller.tell(Call::Join { endpoint }).await?)
+    }
+
+    /// Tries this endpoint a few times: somebody of the bus may be there. One of a scheme
+    /// that this node has no transport for is passed over.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn hint(&self, endpoint: Endpoint) -> Result<(), Stopped> {
+        self.shared.caller.tell(Call::Hint { endpoint }).await
+    }
+
+    /// Sends the whole index to all peers again. Nothing needs it: it is what a bus
+    /// without a control bus does on a timer, kept to be measured against.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn reannounce(&self) -> Result<(), Stopped> {
+        self.shared.caller.tell(Call::Reannounce).await
+    }
+
+    /// Leaves the bus: delivers what was published, says good-bye, and waits until both
+    /// is done, which takes at most 4 s and usually a few milliseconds. All handles,
+    /// publishers and subscribers of the node end.
+    pub async fn leave(&self) -> Stopped {
+        // A node that has stopped already needs no telling.
+        let _ = self.shared.caller.tell(Call::Leave).await;
+        self.stopped().await
+    }
+
+    /// Waits until the node has stopped, and tells why.
+    pub async fn stopped(&self) -> Stopped {
+        self.shared.caller.stopped().await
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Shared { bus, node, incarnation, .. } = &*self.shared;
+        f.debug_struct("Node")
+            .field("bus", bus)
+            .field("node", node)
+            .field("incarnation", incarnation)
+            .finish_non_exhaustive()
+    }
+}

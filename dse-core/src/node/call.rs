@@ -1,0 +1,124 @@
+//! The way from the application into the control task.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::stats::Stats;
+use super::status::NodeStatus;
+use super::stopped::Stopped;
+use super::watch::Watching;
+use crate::protocol::{
+    CommandError, Declaration, Endpoint, Key, KeyExpr, Match, NodeId, Report, StatsError,
+    SubscriptionId,
+};
+
+/// Calls that may wait for the control task before a caller waits, too.
+const CALLS_QUEUED: usize = 256;
+
+/// What carries the outcome of a call back to its caller.
+pub(super) type Reply<T> = oneshot::Sender<T>;
+
+/// What the application asks of the control task.
+pub(super) enum Call {
+    Declare {
+        declaration: Declaration,
+        reply: Reply<Result<(), CommandError>>,
+    },
+    Redeclare {
+        declaration: Declaration,
+        reply: Reply<Result<(), CommandError>>,
+    },
+    Undeclare {
+        key: Key,
+        reply: Reply<Result<(), CommandError>>,
+    },
+    Subscribe {
+        subscription: SubscriptionId,
+        keys: KeyExpr,
+        reply: Reply<Result<(), CommandError>>,
+    },
+    Request {
+        keys: KeyExpr,
+        timeout: Duration,
+        reply: Reply<Report>,
+    },
+    StatsOf {
+        node: NodeId,
+        timeout: Duration,
+        reply: Reply<Result<Vec<(Box<str>, u64)>, StatsError>>,
+    },
+    Lookup {
+        keys: KeyExpr,
+        reply: Reply<Vec<Match>>,
+    },
+    Watch {
+        keys: KeyExpr,
+        reply: Reply<Watching>,
+    },
+    Stats {
+        reply: Reply<Stats>,
+    },
+    Nodes {
+        reply: Reply<Vec<NodeStatus>>,
+    },
+    Join {
+        endpoint: Endpoint,
+    },
+    Hint {
+        endpoint: Endpoint,
+    },
+    Reannounce,
+    Leave,
+}
+
+/// The application's end: as many as there are handles.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    calls: mpsc::Sender<Call>,
+    stopped: watch::Receiver<Option<Stopped>>,
+}
+
+/// The control task's end. Dropping it fails all calls, from then on with the
+/// reason that `stopped` was given.
+pub(super) struct Callee {
+    pub(super) calls: mpsc::Receiver<Call>,
+    pub(super) stopped: watch::Sender<Option<Stopped>>,
+}
+
+/// Both ends.
+pub(super) fn channel() -> (Caller, Callee) {
+    let (calls, queue) = mpsc::channel(CALLS_QUEUED);
+    let (reason, stopped) = watch::channel(None);
+    (Caller { calls, stopped }, Callee { calls: queue, stopped: reason })
+}
+
+impl Caller {
+    /// Hands over a call that has no reply.
+    pub(super) async fn tell(&self, call: Call) -> Result<(), Stopped> {
+        self.calls.send(call).await.map_err(|_| self.reason())
+    }
+
+    /// Hands over a call and waits for its reply. Giving up on the wait does not undo
+    /// the call.
+    pub(super) async fn ask<T>(&self, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, Stopped> {
+        let (reply, outcome) = oneshot::channel();
+        self.tell(call(reply)).await?;
+        outcome.await.map_err(|_| self.reason())
+    }
+
+    /// Waits for the end of the control task.
+    pub(super) async fn stopped(&self) -> Stopped {
+        let mut stopped = self.stopped.clone();
+        match stopped.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or(Stopped::Dropped),
+            Err(_) => Stopped::Dropped,
+        }
+    }
+
+    /// Why the control task does not answer. It says so before it ends, unless it was
+    /// cut off.
+    fn reason(&self) -> Stopped {
+        self.stopped.borrow().clone().unwrap_or(Stopped::Dropped)
+    }
+}

@@ -1,0 +1,165 @@
+//! The links of a node, from the moment they stand to the moment they are gone.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::link::{LinkEvent, LinkHandle, QueueFull, supervise};
+use super::probe::ProbeConfig;
+use super::status::LinkStatus;
+use crate::protocol::{LinkId, NodeId, Watch};
+use crate::transport::{DataReceiver, DataSender, Link};
+
+/// Most bytes of control messages that wait for a peer, and of those that came from it
+/// and wait for the control task (PROTOCOL.md §10).
+const CONTROL_QUEUE_BYTES: usize = 16 * 1024 * 1024;
+
+/// The halves of a data lane, and the scheme of the transport that carries it.
+pub(super) struct DataLane {
+    pub(super) sender: Box<dyn DataSender>,
+    pub(super) receiver: Box<dyn DataReceiver>,
+}
+
+/// All links by their numbers.
+pub(super) struct Links {
+    links: BTreeMap<LinkId, Entry>,
+    last: u64,
+    probe: ProbeConfig,
+    events: mpsc::Sender<LinkEvent>,
+}
+
+struct Entry {
+    transport: &'static str,
+    remote: Box<str>,
+    /// None once the link fell or is being closed.
+    handle: Option<LinkHandle>,
+    stage: Stage,
+    /// The peer's word, or this side's, was the last on it.
+    graceful: bool,
+}
+
+enum Stage {
+    /// The data lane rests until the peer is known.
+    Opening(DataLane),
+    Open(NodeId),
+}
+
+impl Links {
+    pub(super) fn new(probe: ProbeConfig, events: mpsc::Sender<LinkEvent>) -> Self {
+        Self { links: BTreeMap::new(), last: 0, probe, events }
+    }
+
+    /// A link stands: numbers it and starts its supervisor.
+    pub(super) fn add(&mut self, link: Link, transport: &'static str) -> LinkId {
+        self.last += 1;
+        let id = LinkId(self.last);
+        let Link { remote, control_sender, control_receiver, data_sender, data_receiver, .. } =
+            link;
+        let events = self.events.clone();
+        let (probe, queue) = (self.probe, CONTROL_QUEUE_BYTES);
+        let handle = supervise(id, control_sender, control_receiver, probe, queue, events);
+        let data = DataLane { sender: data_sender, receiver: data_receiver };
+        self.links.insert(
+            id,
+            Entry {
+                transport,
+                remote: remote.into(),
+                handle: Some(handle),
+                stage: Stage::Opening(data),
+                graceful: false,
+            },
+        );
+        id
+    }
+
+    /// How many are not open yet.
+    pub(super) fn opening(&self) -> usize {
+        self.links.values().filter(|it| matches!(it.stage, Stage::Opening(_))).count()
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.links.values().filter(|it| it.handle.is_some()).count()
+    }
+
+    /// Does the link stand?
+    pub(super) fn stands(&self, link: LinkId) -> bool {
+        self.handle(link).is_some()
+    }
+
+    /// Queues a message; on a link that fell it goes nowhere.
+    pub(super) fn send(&self, link: LinkId, message: &Bytes) -> Result<(), QueueFull> {
+        self.handle(link).map_or(Ok(()), |handle| handle.send(message))
+    }
+
+    pub(super) fn watch(&self, link: LinkId, watch: Watch) {
+        if let Some(handle) = self.handle(link) {
+            handle.watch(watch);
+        }
+    }
+
+    pub(super) fn probe(&self, link: LinkId) {
+        if let Some(handle) = self.handle(link) {
+            handle.probe();
+        }
+    }
+
+    /// The peer is known: hands out the data lane, unless the link fell meanwhile.
+    pub(super) fn open(&mut self, link: LinkId, node: NodeId) -> Option<(DataLane, &LinkHandle)> {
+        let entry = self.links.get_mut(&link)?;
+        let handle = entry.handle.as_ref()?;
+        match std::mem::replace(&mut entry.stage, Stage::Open(node)) {
+            Stage::Opening(data) => Some((data, handle)),
+            Stage::Open(_) => None,
+        }
+    }
+
+    /// The node said good-bye on its link, which will fall soon.
+    pub(super) fn left(&mut self, node: &NodeId) {
+        for entry in self.links.values_mut() {
+            if matches!(&entry.stage, Stage::Open(it) if it == node) {
+                entry.graceful = true;
+            }
+        }
+    }
+
+    /// Delivers what was queued, then closes the link.
+    pub(super) fn close(&mut self, link: LinkId) {
+        let Some(entry) = self.links.get_mut(&link) else { return };
+        if let Some(handle) = entry.handle.take() {
+            handle.close();
+            entry.graceful = true;
+        }
+        if matches!(entry.stage, Stage::Opening(_)) {
+            self.links.remove(&link);
+        }
+    }
+
+    /// The link fell, or has to fall: drops it at once. Its entry stays until
+    /// [`remove`](Self::remove). Tells whether it stood until now.
+    pub(super) fn fell(&mut self, link: LinkId) -> bool {
+        self.links.get_mut(&link).is_some_and(|entry| entry.handle.take().is_some())
+    }
+
+    /// Forgets a link. Tells whether it ended in order.
+    pub(super) fn remove(&mut self, link: LinkId) -> bool {
+        self.links.remove(&link).is_some_and(|entry| entry.graceful)
+    }
+
+    /// Where the other end is.
+    pub(super) fn remote(&self, link: LinkId) -> Option<&str> {
+        self.links.get(&link).map(|entry| &*entry.remote)
+    }
+
+    pub(super) fn status(&self, link: LinkId) -> Option<LinkStatus> {
+        let entry = self.links.get(&link)?;
+        let rtt: Option<Duration> = entry.handle.as_ref()?.rtt();
+        Some(LinkStatus { transport: entry.transport, remote: entry.remote.clone(), rtt })
+    }
+
+    fn handle(&self, link: LinkId) -> Option<&LinkHandle> {
+        self.links.get(&link)?.handle.as_ref()
+    }
+}

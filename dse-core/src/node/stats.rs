@@ -1,0 +1,54 @@
+//! What a node counts.
+
+/// Declares [`Stats`]: each counter's name on the bus is its field's name.
+macro_rules! stats {
+    ($($(#[$meta:meta])* $name:ident)*) => {
+        /// A node's counters since its start, and what it holds now.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Stats {
+            $($(#[$meta])* pub $name: u64,)*
+        }
+
+        impl Stats {
+            /// All by name, as they go over the bus.
+            pub fn counters(&self) -> Vec<(Box<str>, u64)> {
+                vec![$((stringify!($name).into(), self.$name)),*]
+            }
+        }
+    };
+}
+
+stats! {
+    /// Control messages sent.
+    control_messages_sent
+    /// Control messages received.
+    control_messages_received
+    /// Bytes of control messages sent, probes and framing not counted.
+    control_bytes_sent
+    /// Bytes of control messages received.
+    control_bytes_received
+    /// Samples sent, one for each link that a sample went to.
+    samples_sent
+    /// Samples received over links.
+    samples_received
+    /// Bytes of data frames sent.
+    data_bytes_sent
+    /// Bytes of data frames received.
+    data_bytes_received
+    /// Gaps reported to subscribers of this node.
+    gaps
+    /// Samples that publishers of this node dropped for a slow subscriber.
+    drops
+    /// Times that a subscriber was found stalled.
+    stalls
+    /// Control messages of kinds that this version does not know.
+    unknown_messages
+    /// Links closed because the peer broke the protocol.
+    faults
+    /// Links that stand now, open or not yet.
+    links
+    /// Members with an open link now.
+    peers
+    /// Guests with an open link now.
+    guests
+}
