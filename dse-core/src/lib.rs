@@ -15,6 +15,8 @@
 
 extern crate alloc;
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod data;
 #[cfg(feature = "runtime")]
 pub mod node;

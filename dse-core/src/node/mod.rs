@@ -3,12 +3,12 @@
 mod builder;
 mod call;
 mod driver;
-mod link;
+pub(crate) mod link;
 mod links;
 mod listen;
 mod notices;
 mod outputs;
-mod probe;
+pub(crate) mod probe;
 mod stats;
 mod status;
 mod stopped;
