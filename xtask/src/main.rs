@@ -1,7 +1,45 @@
-//! Development tasks of DSE.
-use std::process::{Command, ExitCode};
+//! Development tasks of DSE: `cargo xtask <task>`.
+//!
+//! Depends on no other crate of the workspace: it drives them as processes, as a
+//! user would.
+#![forbid(unsafe_code)]
+
+mod args;
+mod bench;
+mod ci;
+mod demo;
+mod shell;
+mod table;
+mod test;
+
+use std::process::ExitCode;
+
+use args::Task;
 
 fn main() -> ExitCode {
-    let status = Command::new(env!("CARGO")).args(["test", "--workspace"]).status();
-    if status.is_ok_and(|status| status.success()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let task = match args::parse(std::env::args().skip(1)) {
+        Ok(task) => task,
+        Err(error) => {
+            eprintln!("error: {error}\n\n{}", args::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    let held = match task {
+        Task::Help => {
+            println!("{}", args::USAGE);
+            Ok(true)
+        }
+        Task::Test => test::run(),
+        Task::Ci { with_tests } => ci::run(with_tests),
+        Task::Demo(options) => demo::run(&options),
+        Task::Bench { arguments } => bench::run(&arguments),
+    };
+    match held {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -1,0 +1,166 @@
+//! What `cargo xtask` is asked to do.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Shown by `cargo xtask help` and after a usage error.
+pub(crate) const USAGE: &str = "\
+cargo xtask <task>
+
+  test                     builds and runs every test of the workspace
+  ci [--without-tests]     every other check: format, lints, docs, features, trees
+  demo                     tells the story of the bus with real nodes
+      --transport T        quic (default), zmq or mem
+      --nodes N            how many, 5 to 64, the late one included (default 6)
+      --json FILE          writes the report there as well
+      --baseline           runs only the periodic broadcast that DSE replaces
+  bench                    measures throughput and round trip beside the bare transports
+      --transport T        only this one
+      --quick              short runs, for a first look
+      --json FILE          writes the figures there as well";
+
+/// One task with its options.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    Help,
+    Test,
+    Ci { with_tests: bool },
+    Demo(DemoOptions),
+    Bench { arguments: Vec<String> },
+}
+
+/// How the demo is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DemoOptions {
+    pub(crate) transport: Transport,
+    pub(crate) nodes: usize,
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) baseline_only: bool,
+}
+
+/// What the nodes talk over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Quic,
+    Zmq,
+    Mem,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Quic => "quic",
+            Self::Zmq => "zmq",
+            Self::Mem => "mem",
+        })
+    }
+}
+
+/// Reads the arguments that follow `cargo xtask`.
+///
+/// # Errors
+/// A sentence that says which argument is wrong and what would be right.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, String> {
+    let mut arguments = arguments.into_iter();
+    let task = arguments.next();
+    match task.as_deref() {
+        None | Some("help" | "-h" | "--help") => Ok(Task::Help),
+        Some("test") => no_more(arguments, Task::Test),
+        Some("ci") => match arguments.next().as_deref() {
+            None => Ok(Task::Ci { with_tests: true }),
+            Some("--without-tests") => no_more(arguments, Task::Ci { with_tests: false }),
+            Some(other) => Err(format!("ci does not know {other}; it takes --without-tests")),
+        },
+        Some("demo") => parse_demo(arguments).map(Task::Demo),
+        Some("bench") => Ok(Task::Bench { arguments: arguments.collect() }),
+        Some(other) => Err(format!("there is no task {other}")),
+    }
+}
+
+fn no_more(mut rest: impl Iterator<Item = String>, task: Task) -> Result<Task, String> {
+    match rest.next() {
+        None => Ok(task),
+        Some(other) => Err(format!("{other} is one argument too many")),
+    }
+}
+
+fn parse_demo(mut arguments: impl Iterator<Item = String>) -> Result<DemoOptions, String> {
+    let mut options =
+        DemoOptions { transport: Transport::Quic, nodes: 6, json: None, baseline_only: false };
+    while let Some(flag) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
+        match flag.as_str() {
+            "--transport" => options.transport = parse_transport(&value()?)?,
+            "--nodes" => options.nodes = parse_nodes(&value()?)?,
+            "--json" => options.json = Some(PathBuf::from(value()?)),
+            "--baseline" => options.baseline_only = true,
+            other => return Err(format!("demo does not know {other}")),
+        }
+    }
+    Ok(options)
+}
+
+fn parse_transport(text: &str) -> Result<Transport, String> {
+    match text {
+        "quic" => Ok(Transport::Quic),
+        "zmq" => Ok(Transport::Zmq),
+        "mem" => Ok(Transport::Mem),
+        other => Err(format!("--transport {other}: use quic, zmq or mem")),
+    }
+}
+
+fn parse_nodes(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(nodes @ 5..=64) => Ok(nodes),
+        _ => Err(format!("--nodes {text}: use a number from 5 to 64")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Task, String> {
+        parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn demo_has_defaults_and_takes_every_flag() {
+        let Ok(Task::Demo(default)) = parsed("demo") else { panic!("demo alone is enough") };
+        assert_eq!((default.transport, default.nodes), (Transport::Quic, 6));
+        let all = parsed("demo --transport zmq --nodes 8 --json out.json --baseline");
+        assert_eq!(
+            all,
+            Ok(Task::Demo(DemoOptions {
+                transport: Transport::Zmq,
+                nodes: 8,
+                json: Some(PathBuf::from("out.json")),
+                baseline_only: true,
+            }))
+        );
+    }
+
+    #[test]
+    fn refusals_say_what_would_be_right() {
+        assert_eq!(
+            parsed("demo --transport tcp"),
+            Err("--transport tcp: use quic, zmq or mem".to_owned())
+        );
+        assert_eq!(
+            parsed("demo --nodes 4"),
+            Err("--nodes 4: use a number from 5 to 64".to_owned())
+        );
+        assert_eq!(parsed("demo --json"), Err("--json needs a value".to_owned()));
+        assert_eq!(
+            parsed("ci test"),
+            Err("ci does not know test; it takes --without-tests".into())
+        );
+        assert_eq!(parsed("dance"), Err("there is no task dance".to_owned()));
+    }
+
+    #[test]
+    fn ci_runs_the_tests_unless_told_not_to() {
+        assert_eq!(parsed("ci"), Ok(Task::Ci { with_tests: true }));
+        assert_eq!(parsed("ci --without-tests"), Ok(Task::Ci { with_tests: false }));
+    }
+}
