@@ -577,3 +577,6 @@ impl Outlet {
         Poll::Ready(())
     }
 }
+
+#[cfg(test)]
+mod tests;
