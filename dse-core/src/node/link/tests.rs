@@ -1,7 +1,10 @@
 //! The supervisor over a lane that the test plays, in virtual time. What needs two
 //! real ends is in the conformance suite.
 
+use std::task::{Context, Poll};
+
 use super::*;
+use crate::transport::{Received, TransportError};
 
 const QUEUE_BYTES: usize = 10_000;
 

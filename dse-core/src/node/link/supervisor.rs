@@ -1,0 +1,235 @@
+//! The task of a link.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+
+use super::lane::Lane;
+use super::outlet::{NoDriver, Outlet};
+use super::{Activity, Ending, LinkEventKind, MESSAGE, PING, PONG, Shared, cost};
+use crate::node::probe::{Act, ProbeConfig, Prober};
+use crate::transport::{Received, TransportError};
+
+/// What the task of a link holds.
+pub(super) struct Supervisor {
+    lane: Lane,
+    prober: Prober,
+    /// What the messages that the lane is sending count.
+    batch_bytes: usize,
+    received: Vec<Bytes>,
+    /// What the driver has not taken yet: it handles the messages of a link in order,
+    /// but must not keep the link from being probed meanwhile.
+    inbox: VecDeque<LinkEventKind>,
+    inbox_bytes: usize,
+    queue_bytes: usize,
+    shared: Arc<Shared>,
+    activity: Arc<Activity>,
+}
+
+impl Supervisor {
+    pub(super) fn new(
+        lane: Lane,
+        probe: ProbeConfig,
+        queue_bytes: usize,
+        shared: Arc<Shared>,
+        activity: Arc<Activity>,
+    ) -> Self {
+        Self {
+            lane,
+            prober: Prober::new(probe, activity.now()),
+            batch_bytes: 0,
+            received: Vec::new(),
+            inbox: VecDeque::new(),
+            inbox_bytes: 0,
+            queue_bytes,
+            shared,
+            activity,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut outlet: Outlet) {
+        let mut timer = Box::pin(tokio::time::sleep(Duration::ZERO));
+        let end = std::future::poll_fn(|cx| self.poll(cx, timer.as_mut(), &mut outlet)).await;
+        match end {
+            End::Fell(why) => {
+                let Self { lane, mut inbox, .. } = self;
+                drop(lane);
+                inbox.push_back(LinkEventKind::Down(why));
+                std::future::poll_fn(|cx| outlet.poll_all(cx, &mut inbox)).await;
+            }
+            End::Closed => {
+                self.lane.sending.append(&mut self.shared.orders().frames);
+                let closing = std::future::poll_fn(|cx| self.lane.poll_close(cx));
+                // In time or not, the lane is dropped now.
+                let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
+            }
+            End::Dropped => {}
+        }
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut timer: Pin<&mut tokio::time::Sleep>,
+        outlet: &mut Outlet,
+    ) -> Poll<End> {
+        loop {
+            if let Some(end) = self.take_orders(cx.waker()) {
+                return Poll::Ready(end);
+            }
+            if let Err(why) = self.receive(cx).and_then(|()| self.act()) {
+                return Poll::Ready(End::Fell(why));
+            }
+            if let Err(error) = self.send(cx) {
+                return Poll::Ready(End::Fell(error.to_string()));
+            }
+            if self.deliver(cx, outlet).is_err() {
+                return Poll::Ready(End::Dropped);
+            }
+            if self.can_read_again() {
+                continue;
+            }
+            // A timer that is early by now costs less than one that moves with each frame.
+            let deadline =
+                self.activity.origin + Duration::from_nanos(self.prober.deadline().as_nanos());
+            if deadline < timer.deadline() || timer.is_elapsed() {
+                timer.as_mut().reset(deadline);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn take_orders(&mut self, waker: &Waker) -> Option<End> {
+        let mut orders = self.shared.orders();
+        if !orders.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            orders.waker = Some(waker.clone());
+        }
+        let now = self.activity.now();
+        if let Some(watch) = orders.watch.take() {
+            self.prober.watch(watch, now);
+        }
+        if std::mem::take(&mut orders.probe) {
+            self.prober.probe(now);
+        }
+        match orders.ending? {
+            Ending::Close => Some(End::Closed),
+            Ending::Drop => Some(End::Dropped),
+        }
+    }
+
+    /// Takes in what came, as long as it fits the inbox.
+    fn receive(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
+        for _ in 0..BATCHES_A_TURN {
+            if self.inbox_bytes >= self.queue_bytes {
+                self.prober.set_deaf(true, self.activity.now());
+                return Ok(());
+            }
+            match self.lane.receiver.poll_recv(cx, &mut self.received) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(Received::Frames)) => self.take_frames()?,
+                Poll::Ready(Ok(Received::Hint)) => self.prober.hint(self.activity.now()),
+                Poll::Ready(Err(error)) => return Err(error.to_string()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    fn take_frames(&mut self) -> Result<(), String> {
+        self.activity.mark();
+        let now = self.activity.heard_at();
+        for mut frame in self.received.drain(..) {
+            match (frame.first().copied(), frame.len()) {
+                (Some(MESSAGE), _) => {
+                    frame.advance(1);
+                    self.inbox_bytes += cost(&frame);
+                    self.inbox.push_back(LinkEventKind::Message(frame));
+                }
+                (Some(PING), 2) => self.lane.pong = Some(frame[1]),
+                (Some(PONG), 2) => {
+                    if let Some(rtt) = self.prober.pong(frame[1], now) {
+                        self.shared.note_rtt(rtt);
+                    }
+                }
+                (kind, len) => {
+                    let kind = kind.map_or("no type".into(), |kind| format!("type {kind}"));
+                    return Err(format!(
+                        "malformed input: a control frame of {len} bytes and {kind}"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn act(&mut self) -> Result<(), String> {
+        self.prober.heard(self.activity.heard_at());
+        let now = self.activity.now();
+        while let Some(act) = self.prober.poll(now) {
+            match act {
+                Act::Ping(id) => self.lane.ping = Some(id),
+                Act::Probed => self.inbox.push_back(LinkEventKind::Probed),
+                Act::Silent(silence) => {
+                    return Err(format!("the peer was silent for {} ms", silence.as_millis()));
+                }
+                Act::Unanswered => return Err("the peer did not answer a probe".into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), TransportError> {
+        loop {
+            if self.lane.poll_flush(cx)?.is_pending() {
+                return Ok(());
+            }
+            let mut orders = self.shared.orders();
+            orders.bytes -= std::mem::take(&mut self.batch_bytes);
+            let count = orders.frames.len().min(BATCH_MESSAGES);
+            self.lane.sending.extend(orders.frames.drain(..count));
+            self.batch_bytes = self.lane.sending.iter().map(|frame| cost(frame) - 1).sum();
+            if count == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Gives the driver what it has room for. `Err` if there is no driver any more.
+    fn deliver(&mut self, cx: &mut Context<'_>, outlet: &mut Outlet) -> Result<(), NoDriver> {
+        while !self.inbox.is_empty() {
+            match outlet.poll_next(cx, &mut self.inbox) {
+                Poll::Pending => break,
+                Poll::Ready(delivered) => self.inbox_bytes -= delivered?,
+            }
+        }
+        Ok(())
+    }
+
+    fn can_read_again(&mut self) -> bool {
+        let can = self.prober.is_deaf() && self.inbox_bytes <= self.queue_bytes / 2;
+        if can {
+            self.prober.set_deaf(false, self.activity.now());
+        }
+        can
+    }
+}
+
+/// Why a link ends.
+enum End {
+    Fell(String),
+    Closed,
+    Dropped,
+}
+
+/// How long a closing link may take to deliver what was queued.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Most messages that are handed to the transport together.
+const BATCH_MESSAGES: usize = 64;
+/// Most batches that are received before other tasks get their turn.
+const BATCHES_A_TURN: usize = 16;
