@@ -8,10 +8,14 @@ mod links;
 mod listen;
 mod notices;
 mod outputs;
+#[doc(hidden)]
+pub mod plane;
 pub(crate) mod probe;
+mod publisher;
 mod stats;
 mod status;
 mod stopped;
+mod subscriber;
 mod transports;
 mod watch;
 
@@ -23,9 +27,11 @@ use tokio::task::AbortHandle;
 
 pub use builder::{NodeBuilder, StartError};
 pub use notices::{Notice, Notices};
+pub use publisher::{Closed, InterestWatch, Overflow, PublishError, Publisher};
 pub use stats::Stats;
 pub use status::{LinkStatus, NodeStatus};
 pub use stopped::Stopped;
+pub use subscriber::{Delivery, Sample, Subscriber};
 pub use transports::UnknownScheme;
 pub use watch::{Change, Watch};
 

@@ -1,0 +1,329 @@
+//! A link as publishers see it: the frame that is being collected for it, who waits for
+//! room in that frame, and which publisher each alias stands for.
+//!
+//! Lock order: a publisher's sequencer, then a link's outbox or aliases. Whoever holds
+//! an outbox takes no other lock.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Waker;
+
+use tokio::sync::watch;
+
+use super::counters::{Counters, count};
+use super::limits::{ALIASES_PER_LINK, FRAME_BYTES, FRAME_SPARE_BYTES};
+use super::lock;
+use super::meter::Meter;
+use super::sequencer::Sequencer;
+use crate::data::{Credit, DataFrame, FrameWriter};
+use crate::protocol::{Incarnation, Key, LinkId, NodeId};
+
+/// The sending side of a link.
+pub(super) struct Link {
+    pub(super) id: LinkId,
+    /// Who is at the other end.
+    pub(super) node: NodeId,
+    pub(super) peer_incarnation: Incarnation,
+    pub(super) counters: Arc<Counters>,
+    outbox: Mutex<Outbox>,
+    aliases: Mutex<Aliases>,
+    closing: watch::Sender<Closing>,
+    failed: AtomicBool,
+}
+
+/// How far a link is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Closing {
+    /// It is up.
+    Open,
+    /// The peer left: nothing is sent any more, what it sent before is still read.
+    Draining,
+    /// It is gone.
+    Gone,
+}
+
+impl Link {
+    pub(super) fn new(
+        id: LinkId,
+        node: NodeId,
+        incarnation: Incarnation,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            id,
+            node,
+            peer_incarnation: incarnation,
+            counters,
+            outbox: Mutex::default(),
+            aliases: Mutex::default(),
+            closing: watch::Sender::new(Closing::Open),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        lock(&self.outbox)
+    }
+
+    /// Closes it as far as this says, if it is not further already.
+    pub(super) fn close(&self, closing: Closing) {
+        self.closing.send_if_modified(|now| {
+            let further = closing > *now;
+            *now = closing.max(*now);
+            further
+        });
+    }
+
+    /// Is this the first failure of the link?
+    pub(super) fn fails_first(&self) -> bool {
+        !self.failed.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) fn closing(&self) -> watch::Receiver<Closing> {
+        self.closing.subscribe()
+    }
+
+    /// The next frame, with as many of `credits` as fit.
+    pub(super) fn next_frame(&self, credits: &mut VecDeque<Credit>, idle: &Waker) -> Next {
+        let (frame, samples) = {
+            let mut outbox = self.outbox();
+            outbox.write_credits(credits);
+            let Some(frame) = outbox.frame.take() else {
+                return outbox.rest(idle);
+            };
+            (frame, std::mem::take(&mut outbox.samples))
+        };
+        count(&self.counters.samples_sent, samples);
+        count(&self.counters.data_bytes_sent, frame.wire_len() as u64);
+        Next::Frame(frame)
+    }
+
+    /// Lets publishers write that waited for room, in the order in which they came, and
+    /// those whose routes are to change.
+    ///
+    /// # Errors
+    /// The peer holds every alias there is.
+    pub(super) fn serve(&self) -> Result<(), AliasesExhausted> {
+        let waiting = self.outbox().turns.len();
+        for _ in 0..waiting {
+            let turn = {
+                let mut outbox = self.outbox();
+                if !outbox.has_room(0) {
+                    return Ok(());
+                }
+                outbox.turns.pop_front()
+            };
+            let Some(turn) = turn else { break };
+            turn.sequencer.take_turn(self.id, turn.alias);
+        }
+        loop {
+            let calling = self.outbox().pop_call()?;
+            let Some(sequencer) = calling else { return Ok(()) };
+            sequencer.apply_changes();
+        }
+    }
+
+    /// A publisher's routes are to change: the writer sees to it, unless the publisher
+    /// itself comes first.
+    pub(super) fn call(&self, sequencer: Arc<Sequencer>) {
+        let mut outbox = self.outbox();
+        if !outbox.closed {
+            outbox.calls.insert(sequencer.key.clone(), sequencer);
+            outbox.wake();
+        }
+    }
+
+    /// A credit that waits for company: it goes with the next frame, or alone after
+    /// [`CREDIT_DELAY`](super::limits::CREDIT_DELAY).
+    pub(super) fn credit_later(&self, meter: Arc<Meter>) {
+        let mut outbox = self.outbox();
+        if !outbox.closed {
+            outbox.later.push(meter);
+            if !outbox.armed {
+                outbox.wake();
+            }
+        }
+    }
+
+    /// A credit that goes at once.
+    pub(super) fn credit_now(&self, meter: Arc<Meter>) {
+        let mut outbox = self.outbox();
+        if !outbox.closed {
+            outbox.now.push(meter);
+            outbox.wake();
+        }
+    }
+
+    /// Moves the meters whose credit is to be sent; with `tick`, those that were waiting
+    /// for company too.
+    pub(super) fn take_meters(&self, tick: bool, into: &mut Vec<Arc<Meter>>) {
+        let mut outbox = self.outbox();
+        into.append(&mut outbox.now);
+        if tick || !into.is_empty() || !outbox.frame.is_empty() {
+            into.append(&mut outbox.later);
+        }
+        outbox.armed &= !tick;
+    }
+
+    /// Takes an alias for a publisher. None if the link is closed, or must be because the
+    /// peer holds every alias there is.
+    pub(super) fn take_alias(&self, owner: Arc<Sequencer>) -> Option<u32> {
+        let alias = lock(&self.aliases).take(owner);
+        let closed = {
+            let mut outbox = self.outbox();
+            outbox.exhausted |= alias.is_none();
+            outbox.wake();
+            outbox.closed
+        };
+        // Whoever closes the link marks that first and empties the aliases then.
+        if let Some(alias) = alias
+            && closed
+        {
+            self.free_alias(alias);
+            return None;
+        }
+        alias
+    }
+
+    /// The publisher that an alias stands for.
+    pub(super) fn alias_owner(&self, alias: u32) -> Option<Arc<Sequencer>> {
+        lock(&self.aliases).owners.get(alias as usize)?.clone()
+    }
+
+    /// The peer is done with an alias.
+    pub(super) fn free_alias(&self, alias: u32) {
+        lock(&self.aliases).free(alias);
+    }
+
+    /// Nothing is sent any more: publishers forget the link.
+    pub(super) fn shut(&self) {
+        let rest =
+            std::mem::replace(&mut *self.outbox(), Outbox { closed: true, ..Outbox::default() });
+        drop(rest);
+        let owners = std::mem::take(&mut *lock(&self.aliases)).owners;
+        for owner in owners.into_iter().flatten() {
+            owner.link_gone(self.id);
+        }
+    }
+}
+
+/// What [`Link::next_frame`] found.
+pub(super) enum Next {
+    /// Something to send.
+    Frame(DataFrame),
+    /// More to do before there is a frame.
+    Again,
+    /// Nothing but credits that wait for company.
+    Later,
+    /// Nothing.
+    Idle,
+}
+
+/// All aliases of a link are taken: the peer does not confirm that sequences ended.
+#[derive(Debug)]
+pub(super) struct AliasesExhausted;
+
+/// What waits to be sent on a link.
+#[derive(Default)]
+pub(super) struct Outbox {
+    pub(super) frame: FrameWriter,
+    /// How many samples the frame holds.
+    pub(super) samples: u64,
+    /// Routes that wait for room, first come, first served.
+    turns: VecDeque<Turn>,
+    /// Publishers whose routes are to change.
+    calls: BTreeMap<Key, Arc<Sequencer>>,
+    exhausted: bool,
+    now: Vec<Arc<Meter>>,
+    later: Vec<Arc<Meter>>,
+    /// The writer's timer runs, so `later` will be seen to.
+    armed: bool,
+    /// The writer, while it has nothing to do.
+    writer: Option<Waker>,
+    closed: bool,
+}
+
+/// A route that waits for room.
+struct Turn {
+    sequencer: Arc<Sequencer>,
+    alias: u32,
+}
+
+impl Outbox {
+    /// May a record with `payload` bytes be written?
+    pub(super) fn has_room(&self, payload: usize) -> bool {
+        self.frame.is_empty() || self.frame.len() + payload <= FRAME_BYTES
+    }
+
+    /// Does somebody else wait for room?
+    pub(super) fn has_line(&self) -> bool {
+        !self.turns.is_empty()
+    }
+
+    /// Joins the line of those who wait for room.
+    pub(super) fn line_up(&mut self, sequencer: Arc<Sequencer>, alias: u32) {
+        self.turns.push_back(Turn { sequencer, alias });
+    }
+
+    /// Wakes the writer if it rests.
+    pub(super) fn wake(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+
+    fn pop_call(&mut self) -> Result<Option<Arc<Sequencer>>, AliasesExhausted> {
+        if self.exhausted {
+            return Err(AliasesExhausted);
+        }
+        let call = if self.has_room(0) { self.calls.pop_first() } else { None };
+        Ok(call.map(|(_, sequencer)| sequencer))
+    }
+
+    fn write_credits(&mut self, credits: &mut VecDeque<Credit>) {
+        let end = self.frame.len().max(FRAME_BYTES) + FRAME_SPARE_BYTES;
+        while self.frame.len() < end
+            && let Some(credit) = credits.pop_front()
+        {
+            self.frame.credit(credit);
+        }
+    }
+
+    fn rest(&mut self, writer: &Waker) -> Next {
+        if !(self.turns.is_empty() && self.calls.is_empty() && self.now.is_empty()) {
+            return Next::Again;
+        }
+        self.writer = Some(writer.clone());
+        self.armed = !self.later.is_empty();
+        if self.armed { Next::Later } else { Next::Idle }
+    }
+}
+
+/// Which publisher each alias stands for.
+#[derive(Default)]
+struct Aliases {
+    owners: Vec<Option<Arc<Sequencer>>>,
+    free: Vec<u32>,
+}
+
+impl Aliases {
+    fn take(&mut self, owner: Arc<Sequencer>) -> Option<u32> {
+        if let Some(alias) = self.free.pop() {
+            self.owners[alias as usize] = Some(owner);
+            return Some(alias);
+        }
+        if self.owners.len() == ALIASES_PER_LINK {
+            return None;
+        }
+        self.owners.push(Some(owner));
+        Some(self.owners.len() as u32 - 1)
+    }
+
+    fn free(&mut self, alias: u32) {
+        let owner = self.owners.get_mut(alias as usize);
+        if owner.and_then(Option::take).is_some() {
+            self.free.push(alias);
+        }
+    }
+}

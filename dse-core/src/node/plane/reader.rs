@@ -1,0 +1,252 @@
+//! The task that reads a link's data lane: samples into queues, credits to publishers. It
+//! never waits for an application.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::Table;
+use super::counters::count;
+use super::inlet::Inlet;
+use super::limits::{ALIASES_PER_LINK, DRAIN_TIMEOUT};
+use super::link::{Closing, Link};
+use super::stage::Stage;
+use crate::data::{Begin, Body, DataFrame, End, EndReason, FrameError, Record, Sample, Skip};
+use crate::protocol::{Incarnation, limits};
+use crate::transport::{DataReceiver, TransportError};
+
+/// Why a data lane cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum LaneError {
+    /// The transport says so.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The peer sent a frame that cannot be read.
+    #[error("the peer sent a data frame that cannot be read: {0}")]
+    Frame(#[from] FrameError),
+    /// The peer sent a record that cannot be true.
+    #[error("the peer broke the protocol of the data lane: {0}")]
+    Record(#[from] RecordFault),
+    /// The peer does not confirm that sequences ended.
+    #[error("the peer holds {ALIASES_PER_LINK} sequences and confirms the end of none")]
+    AliasesExhausted,
+}
+
+/// What is wrong with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordFault {
+    /// Nothing was begun under the alias.
+    #[error("alias {0} stands for nothing")]
+    UnknownAlias(u32),
+    /// Something was begun under the alias and has not ended.
+    #[error("alias {0} was begun twice")]
+    AliasTaken(u32),
+    /// Aliases are small numbers.
+    #[error("alias {0} is larger than any that this node allows")]
+    AliasTooLarge(u32),
+    /// A sequence goes up.
+    #[error("the sequence of alias {alias} goes back from {last_seq} to {seq}")]
+    Backwards {
+        /// The alias.
+        alias: u32,
+        /// The last number before.
+        last_seq: u64,
+        /// The number that came.
+        seq: u64,
+    },
+    /// The sequence is of another incarnation than the link.
+    #[error("alias {alias} is of incarnation {incarnation}, the link's peer is not")]
+    Incarnation {
+        /// The alias.
+        alias: u32,
+        /// The incarnation that it names.
+        incarnation: Incarnation,
+    },
+    /// The name of the encoding is too long.
+    #[error("the encoding of alias {0} is longer than 127 bytes")]
+    EncodingTooLong(u32),
+    /// More is confirmed than was sent.
+    #[error("alias {alias} is confirmed up to {consumed_seq}, and was sent only up to {sent_seq}")]
+    CreditAhead {
+        /// The alias.
+        alias: u32,
+        /// What the peer confirms.
+        consumed_seq: u64,
+        /// What it was sent.
+        sent_seq: u64,
+    },
+    /// The end of a sequence is confirmed that goes on.
+    #[error("the end of alias {0} is confirmed, which has not ended")]
+    ReceiptWithoutEnd(u32),
+}
+
+/// Reads one data lane.
+pub(super) struct Reader {
+    link: Arc<Link>,
+    receiver: Box<dyn DataReceiver>,
+    heard: Box<dyn Fn() + Send>,
+    table: watch::Receiver<Table>,
+    closing: watch::Receiver<Closing>,
+    inlets: Vec<Option<Inlet>>,
+    live: usize,
+    stages: Vec<Stage>,
+}
+
+impl Reader {
+    pub(super) fn new(
+        link: Arc<Link>,
+        receiver: Box<dyn DataReceiver>,
+        heard: Box<dyn Fn() + Send>,
+        mut table: watch::Receiver<Table>,
+    ) -> Self {
+        let stages = table.borrow_and_update().iter().map(Stage::new).collect();
+        let closing = link.closing();
+        Self { link, receiver, heard, table, closing, inlets: Vec::new(), live: 0, stages }
+    }
+
+    /// Reads until the link is gone or fails.
+    pub(super) async fn run(mut self) -> Result<(), LaneError> {
+        let mut drained_at = None;
+        loop {
+            let closing = *self.closing.borrow_and_update();
+            match closing {
+                Closing::Open => {}
+                Closing::Draining if self.live > 0 => {
+                    drained_at.get_or_insert_with(|| Instant::now() + DRAIN_TIMEOUT);
+                }
+                Closing::Draining | Closing::Gone => return Ok(()),
+            }
+            tokio::select! {
+                biased;
+                Ok(()) = self.closing.changed() => {}
+                Ok(()) = self.table.changed() => self.refresh(),
+                () = sleep_until(drained_at) => return Ok(()),
+                frame = std::future::poll_fn(|cx| self.receiver.poll_recv(cx)) => {
+                    match frame {
+                        Ok(frame) => self.read(frame)?,
+                        Err(_) if closing == Closing::Draining => return Ok(()),
+                        Err(error) => return Err(error.into()),
+                    }
+                    tokio::task::coop::consume_budget().await;
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, frame: DataFrame) -> Result<(), LaneError> {
+        (self.heard)();
+        count(&self.link.counters.data_bytes_received, frame.wire_len() as u64);
+        // A payload that a transport received is a slice of its whole frame.
+        let pinned = match &frame.body {
+            Body::Whole(whole) => whole.len(),
+            Body::Parts(_) => 0,
+        };
+        let mut samples = 0;
+        let read = self.read_records(frame, pinned, &mut samples);
+        for stage in &mut self.stages {
+            stage.flush(pinned);
+        }
+        count(&self.link.counters.samples_received, samples);
+        read
+    }
+
+    fn read_records(
+        &mut self,
+        frame: DataFrame,
+        pinned: usize,
+        samples: &mut u64,
+    ) -> Result<(), LaneError> {
+        for record in frame.records() {
+            match record? {
+                Record::Sample(sample) => {
+                    *samples += 1;
+                    self.sample(sample, pinned)?;
+                }
+                Record::Credit(credit) => match self.link.alias_owner(credit.alias) {
+                    Some(owner) => owner.credit(&self.link, credit)?,
+                    None if *self.closing.borrow() != Closing::Open => {}
+                    None => return Err(RecordFault::UnknownAlias(credit.alias).into()),
+                },
+                Record::Begin(begin) => self.begin(begin)?,
+                Record::Skip(skip) => self.skip(skip)?,
+                Record::End(end) => self.end(end)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn sample(&mut self, sample: Sample, pinned: usize) -> Result<(), RecordFault> {
+        let Self { inlets, stages, .. } = self;
+        let inlet = inlets.get_mut(sample.alias as usize).and_then(Option::as_mut);
+        let inlet = inlet.ok_or(RecordFault::UnknownAlias(sample.alias))?;
+        inlet.sample(sample, pinned, stages)
+    }
+
+    fn begin(&mut self, begin: Begin) -> Result<(), RecordFault> {
+        let alias = begin.alias;
+        let place = alias as usize;
+        if place >= ALIASES_PER_LINK {
+            return Err(RecordFault::AliasTooLarge(alias));
+        }
+        if begin.incarnation != self.link.peer_incarnation {
+            return Err(RecordFault::Incarnation { alias, incarnation: begin.incarnation });
+        }
+        if begin.encoding.len() > limits::ENCODING_BYTES {
+            return Err(RecordFault::EncodingTooLong(alias));
+        }
+        if begin.next_seq == 0 {
+            return Err(RecordFault::Backwards { alias, last_seq: 0, seq: 0 });
+        }
+        if self.inlets.len() <= place {
+            self.inlets.resize_with(place + 1, || None);
+        }
+        let free = &mut self.inlets[place];
+        if free.is_some() {
+            return Err(RecordFault::AliasTaken(alias));
+        }
+        *free = Some(Inlet::open(begin, &self.link, &mut self.stages));
+        self.live += 1;
+        Ok(())
+    }
+
+    fn skip(&mut self, skip: Skip) -> Result<(), RecordFault> {
+        let Self { inlets, stages, .. } = self;
+        let inlet = inlets.get_mut(skip.alias as usize).and_then(Option::as_mut);
+        let inlet = inlet.ok_or(RecordFault::UnknownAlias(skip.alias))?;
+        inlet.skip(skip.next_seq.saturating_sub(1), stages)
+    }
+
+    fn end(&mut self, end: End) -> Result<(), RecordFault> {
+        let inlet = self.inlets.get_mut(end.alias as usize).and_then(Option::take);
+        let inlet = inlet.ok_or(RecordFault::UnknownAlias(end.alias))?;
+        self.live -= 1;
+        inlet.end(end.last_seq, end.reason == EndReason::Closed, &mut self.stages)
+    }
+
+    /// The subscriptions here have changed.
+    fn refresh(&mut self) {
+        let table = Arc::clone(&self.table.borrow_and_update());
+        let mut stages: Vec<Stage> = table.iter().map(Stage::new).collect();
+        for inlet in self.inlets.iter_mut().flatten() {
+            inlet.refresh(&self.stages, &mut stages, &self.link);
+        }
+        self.stages = stages;
+        for stage in &mut self.stages {
+            stage.flush(0);
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A copy, where the payload would hold on to a frame that is much larger than itself.
+pub(super) fn unpinned(payload: Bytes, pinned: usize) -> Bytes {
+    if payload.len() * 4 < pinned { Bytes::copy_from_slice(&payload) } else { payload }
+}

@@ -1,0 +1,139 @@
+//! A route: one publisher's samples on their way to one link.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::flow::{Flow, Policy};
+use super::link::Link;
+use super::patience::Patience;
+use super::reader::RecordFault;
+use super::sequencer::Sequencer;
+use crate::data::{Credit, EndReason};
+
+/// A sample with its place in the sequence.
+#[derive(Clone, Debug)]
+pub(in crate::node) struct Stamped {
+    pub(in crate::node) seq: u64,
+    pub(in crate::node) time_ns: u64,
+    pub(in crate::node) payload: Bytes,
+}
+
+/// One publisher's samples on their way to one link. Guarded by the publisher's lock.
+pub(super) struct Route {
+    pub(super) link: Arc<Link>,
+    pub(super) patience: Patience,
+    /// Samples dropped on this route.
+    pub(super) dropped: u64,
+    /// Its publisher, which is closing, does not wait for its receipt any more.
+    pub(super) given_up: bool,
+    flow: Flow,
+    /// It stands in the link's line for room.
+    in_line: bool,
+}
+
+impl Route {
+    /// A route that begins with the retained samples.
+    pub(super) fn new(
+        link: Arc<Link>,
+        alias: u32,
+        last_seq: u64,
+        retained: &VecDeque<Stamped>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            link,
+            patience: Patience::new(now),
+            dropped: 0,
+            given_up: false,
+            flow: Flow::new(alias, last_seq, retained),
+            in_line: false,
+        }
+    }
+
+    pub(super) fn alias(&self) -> u32 {
+        self.flow.alias
+    }
+
+    /// Do samples still go here?
+    pub(super) fn is_open(&self) -> bool {
+        self.flow.ending.is_none()
+    }
+
+    /// Does its publisher, which is closing, wait for its receipt?
+    pub(super) fn awaits_receipt(&self) -> bool {
+        self.flow.ending == Some(EndReason::Closed) && !self.given_up
+    }
+
+    /// Would a sample of this length leave at once, or does nobody wait for this route?
+    pub(super) fn is_ready(&self, payload: usize) -> bool {
+        self.flow.stalled || !self.is_open() || !self.in_line && self.flow.is_clear_for(payload)
+    }
+
+    /// Has the subscriber taken everything, and could have more?
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_open() && self.flow.is_idle()
+    }
+
+    /// From now on nobody waits for this subscriber, until it has taken all it was sent.
+    pub(super) fn stall(&mut self, now: Instant) {
+        self.patience.relieve(now);
+        self.flow.stalled = true;
+    }
+
+    /// Takes the next sample. Returns how many were dropped for it.
+    pub(super) fn offer(&mut self, owner: &Arc<Sequencer>, sample: Stamped, policy: Policy) -> u64 {
+        if !self.is_open() {
+            return 0;
+        }
+        let last_seq = sample.seq;
+        let dropped = self.flow.add(sample, policy);
+        self.dropped += dropped;
+        self.pump(owner, last_seq, false);
+        dropped
+    }
+
+    /// Ends the route; what is pending goes first, unless nobody wants it any more.
+    pub(super) fn end(&mut self, owner: &Arc<Sequencer>, last_seq: u64, reason: EndReason) {
+        if self.is_open() {
+            self.flow.end(reason);
+            self.pump(owner, last_seq, false);
+        }
+    }
+
+    /// Its turn has come: there is room on the link.
+    pub(super) fn take_turn(&mut self, owner: &Arc<Sequencer>, last_seq: u64) {
+        self.in_line = false;
+        self.pump(owner, last_seq, true);
+    }
+
+    /// The subscriber has come further. Returns whether it is done with the sequence.
+    pub(super) fn credit(
+        &mut self,
+        owner: &Arc<Sequencer>,
+        last_seq: u64,
+        credit: Credit,
+        now: Instant,
+    ) -> Result<bool, RecordFault> {
+        let done = self.flow.credit(credit)?;
+        self.patience.progress(now);
+        self.pump(owner, last_seq, false);
+        Ok(done)
+    }
+
+    /// Writes what is due and may be written; else stands in line for room.
+    pub(super) fn pump(&mut self, owner: &Arc<Sequencer>, last_seq: u64, its_turn: bool) {
+        if self.in_line || !self.flow.is_due(owner, last_seq) {
+            return;
+        }
+        let mut outbox = self.link.outbox();
+        let may_write = its_turn || !outbox.has_line();
+        if !(may_write && self.flow.write(&mut outbox, owner, last_seq)) {
+            self.in_line = true;
+            outbox.line_up(Arc::clone(owner), self.flow.alias);
+        }
+        outbox.wake();
+    }
+}

@@ -1,0 +1,401 @@
+//! The sequencer of one publisher: next number, retained samples and routes under one
+//! lock that control never takes (RULES 1).
+
+use std::collections::VecDeque;
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Release},
+};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::counters::{Counters, count};
+use super::flow::Policy;
+use super::limits::{HISTORY_SAMPLES, PAYLOAD_BYTES};
+use super::link::Link;
+use super::lock;
+use super::reader::RecordFault;
+use super::route::{Route, Stamped};
+use crate::data::{Begin, Credit, EndReason};
+use crate::node::publisher::{Closed, Interest, Overflow, PublishError};
+use crate::protocol::{Declaration, Incarnation, Key, Kind, LinkId};
+
+/// What a publisher shares with the links that carry its samples.
+pub(in crate::node) struct Sequencer {
+    pub(in crate::node) key: Key,
+    pub(super) kind: Kind,
+    encoding: Box<str>,
+    incarnation: Incarnation,
+    policy: Policy,
+    /// How many samples are kept for late joiners.
+    retain: usize,
+    stall_timeout: Duration,
+    counters: Arc<Counters>,
+    /// Who wants the samples?
+    pub(in crate::node) interest: watch::Sender<Interest>,
+    /// Something changed for those who wait.
+    pub(in crate::node) changed: Notify,
+    state: Mutex<State>,
+    /// What control wants changed. Held for one push or one take only.
+    changes: Mutex<Vec<RouteChange>>,
+    has_changes: AtomicBool,
+}
+
+/// A route that is to begin or to end.
+struct RouteChange {
+    link: Arc<Link>,
+    wanted: bool,
+}
+
+struct State {
+    last_seq: u64,
+    retained: VecDeque<Stamped>,
+    routes: Vec<Route>,
+    /// Closed: no more samples.
+    shut: bool,
+    /// Somebody waits for `changed`.
+    awaited: bool,
+    /// What close() found out so far.
+    closed: Closed,
+}
+
+/// What became of a sample.
+#[derive(Debug)]
+pub(in crate::node) enum Offered {
+    /// It is on its way.
+    Taken,
+    /// A subscriber is behind: try again at a change, and at this time at the latest.
+    Blocked(Instant),
+}
+
+impl Sequencer {
+    pub(super) fn new(
+        declaration: Declaration,
+        overflow: Overflow,
+        history: usize,
+        last_seq: u64,
+        plane: &super::PlaneConfig,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let policy = match (declaration.kind, overflow) {
+            (Kind::State, _) => Policy::Latest,
+            (_, Overflow::Block) => Policy::Block,
+            (_, Overflow::DropOldest) => Policy::DropOldest,
+            (_, Overflow::DropNewest) => Policy::DropNewest,
+        };
+        Self {
+            key: declaration.key,
+            kind: declaration.kind,
+            encoding: declaration.encoding,
+            incarnation: plane.incarnation,
+            policy,
+            retain: if policy == Policy::Latest { 1 } else { history.min(HISTORY_SAMPLES) },
+            stall_timeout: plane.stall_timeout,
+            counters,
+            interest: watch::Sender::default(),
+            changed: Notify::new(),
+            state: Mutex::new(State {
+                last_seq,
+                retained: VecDeque::new(),
+                routes: Vec::new(),
+                shut: false,
+                awaited: false,
+                closed: Closed::default(),
+            }),
+            changes: Mutex::default(),
+            has_changes: AtomicBool::new(false),
+        }
+    }
+
+    /// Numbers a sample and gives it to every route. Takes the payload only if it says so.
+    pub(in crate::node) fn offer(
+        self: &Arc<Self>,
+        payload: &mut Bytes,
+    ) -> Result<Offered, PublishError> {
+        if payload.len() > PAYLOAD_BYTES {
+            return Err(PublishError::TooLong { len: payload.len(), max: PAYLOAD_BYTES });
+        }
+        let mut state = self.state();
+        if state.shut {
+            return Err(PublishError::Closed(self.key.clone()));
+        }
+        self.apply_changes_to(&mut state);
+        if self.policy == Policy::Block
+            && let Some(until) = self.blocked(&mut state, payload.len())
+        {
+            return Ok(Offered::Blocked(until));
+        }
+        state.last_seq += 1;
+        let sample =
+            Stamped { seq: state.last_seq, time_ns: unix_ns(), payload: std::mem::take(payload) };
+        self.distribute(&mut state, sample);
+        Ok(Offered::Taken)
+    }
+
+    /// What Begin says on a route.
+    pub(super) fn begin(&self, alias: u32, next_seq: u64) -> Begin {
+        Begin {
+            alias,
+            key: self.key.clone(),
+            kind: self.kind,
+            encoding: self.encoding.clone(),
+            incarnation: self.incarnation,
+            next_seq,
+        }
+    }
+
+    /// A link wants the samples from now on and those that are retained, or wants them no
+    /// more. Takes no lock that is ever held for long: whoever publishes next, or the
+    /// link's writer, sees to it.
+    pub(super) fn change_route(self: &Arc<Self>, link: &Arc<Link>, wanted: bool) {
+        {
+            let mut changes = lock(&self.changes);
+            changes.retain(|change| change.link.id != link.id);
+            changes.push(RouteChange { link: Arc::clone(link), wanted });
+            self.has_changes.store(true, Release);
+        }
+        link.call(Arc::clone(self));
+    }
+
+    /// Changes the routes as control wants.
+    pub(super) fn apply_changes(self: &Arc<Self>) {
+        // What may drop the last hold on a link is dropped after the lock.
+        drop(self.apply_changes_to(&mut self.state()));
+    }
+
+    fn apply_changes_to(self: &Arc<Self>, state: &mut State) -> Vec<RouteChange> {
+        if !self.has_changes.swap(false, Acquire) {
+            return Vec::new();
+        }
+        let changes = std::mem::take(&mut *lock(&self.changes));
+        for RouteChange { link, wanted } in &changes {
+            if *wanted {
+                self.attach(state, link);
+            } else {
+                self.detach(state, link.id);
+            }
+        }
+        self.tell(state);
+        changes
+    }
+
+    fn attach(self: &Arc<Self>, state: &mut State, link: &Arc<Link>) {
+        let attached = |route: &Route| route.link.id == link.id && route.is_open();
+        if state.shut || state.routes.iter().any(attached) {
+            return;
+        }
+        if let Some(alias) = link.take_alias(Arc::clone(self)) {
+            let State { routes, retained, last_seq, .. } = state;
+            let mut route =
+                Route::new(Arc::clone(link), alias, *last_seq, retained, Instant::now());
+            route.pump(self, *last_seq, false);
+            routes.push(route);
+        }
+    }
+
+    fn detach(self: &Arc<Self>, state: &mut State, link: LinkId) {
+        let State { routes, last_seq, .. } = state;
+        for route in routes.iter_mut().filter(|route| route.link.id == link) {
+            route.end(self, *last_seq, EndReason::NoInterest);
+        }
+    }
+
+    /// A link is gone, and with it all that was under way on it.
+    pub(super) fn link_gone(&self, link: LinkId) {
+        let mut state = self.state();
+        let State { routes, closed, .. } = &mut *state;
+        for route in routes.extract_if(.., |route| route.link.id == link) {
+            if route.awaits_receipt() {
+                closed.undelivered.push(route.link.node.clone());
+            }
+        }
+        self.tell(&mut state);
+    }
+
+    /// There is room on a link for what waits.
+    pub(super) fn take_turn(self: &Arc<Self>, link: LinkId, alias: u32) {
+        let mut state = self.state();
+        let last_seq = state.last_seq;
+        if let Some(route) = find(&mut state.routes, link, alias) {
+            route.take_turn(self, last_seq);
+            relieve(route);
+        }
+        self.tell(&mut state);
+    }
+
+    /// A subscriber has come further.
+    pub(super) fn credit(self: &Arc<Self>, link: &Link, credit: Credit) -> Result<(), RecordFault> {
+        let mut state = self.state();
+        let now = Instant::now();
+        look_at_waiting(&mut state, now);
+        let last_seq = state.last_seq;
+        let route = find(&mut state.routes, link.id, credit.alias)
+            .ok_or(RecordFault::UnknownAlias(credit.alias))?;
+        let done = route.credit(self, last_seq, credit, now)?;
+        relieve(route);
+        if done {
+            let State { routes, closed, .. } = &mut *state;
+            for route in
+                routes.extract_if(.., |r| r.link.id == link.id && r.alias() == credit.alias)
+            {
+                closed.note(&route);
+            }
+            link.free_alias(credit.alias);
+        }
+        self.tell(&mut state);
+        Ok(())
+    }
+
+    /// Takes no more samples: End follows on every route.
+    pub(in crate::node) fn shut(self: &Arc<Self>) {
+        let mut state = self.state();
+        self.apply_changes_to(&mut state);
+        if std::mem::replace(&mut state.shut, true) {
+            return;
+        }
+        let State { routes, last_seq, .. } = &mut *state;
+        for route in routes {
+            route.end(self, *last_seq, EndReason::Closed);
+        }
+        self.tell(&mut state);
+    }
+
+    /// The last number that was given.
+    pub(super) fn last_seq(&self) -> u64 {
+        self.state().last_seq
+    }
+
+    /// After [`shut`](Self::shut): waits until every subscriber has taken all or is known
+    /// not to.
+    pub(in crate::node) async fn receipts(&self) -> Closed {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let Some(until) = self.next_receipt() else {
+                return self.state().closed.clone();
+            };
+            let _ = tokio::time::timeout_at(until, changed).await;
+        }
+    }
+
+    /// When to look for receipts again at the latest; none if nothing is outstanding.
+    fn next_receipt(&self) -> Option<Instant> {
+        let mut state = self.state();
+        let now = Instant::now();
+        let State { routes, closed, .. } = &mut *state;
+        let mut until: Option<Instant> = None;
+        for route in routes.iter_mut().filter(|route| route.awaits_receipt()) {
+            route.patience.wait(now);
+            let left = route.patience.left(now, self.stall_timeout);
+            if left.is_zero() {
+                route.given_up = true;
+                closed.undelivered.push(route.link.node.clone());
+            } else {
+                until = Some(until.map_or(now + left, |until| until.min(now + left)));
+            }
+        }
+        state.awaited = until.is_some();
+        until
+    }
+
+    /// Does a subscriber hold the publisher up? Then until when it may, at most.
+    fn blocked(&self, state: &mut State, payload: usize) -> Option<Instant> {
+        if state.routes.iter().all(|route| route.is_ready(payload)) {
+            return None;
+        }
+        let now = Instant::now();
+        look_at_waiting(state, now);
+        let mut until: Option<Instant> = None;
+        for route in state.routes.iter_mut().filter(|route| !route.is_ready(payload)) {
+            route.patience.wait(now);
+            let left = route.patience.left(now, self.stall_timeout);
+            if left.is_zero() {
+                route.stall(now);
+                count(&self.counters.stalls, 1);
+            } else {
+                until = Some(until.map_or(now + left, |until| until.min(now + left)));
+            }
+        }
+        state.awaited |= until.is_some();
+        until
+    }
+
+    fn distribute(self: &Arc<Self>, state: &mut State, sample: Stamped) {
+        if self.retain > 0 {
+            if state.retained.len() == self.retain {
+                state.retained.pop_front();
+            }
+            state.retained.push_back(sample.clone());
+        }
+        let mut dropped = 0;
+        if let Some((last, others)) = state.routes.split_last_mut() {
+            for route in others {
+                dropped += route.offer(self, sample.clone(), self.policy);
+            }
+            dropped += last.offer(self, sample, self.policy);
+        }
+        if dropped > 0 {
+            count(&self.counters.drops, dropped);
+        }
+    }
+
+    /// Wakes those who wait for a change.
+    fn tell(&self, state: &mut State) {
+        let subscribers = state.routes.iter().filter(|route| route.is_open()).count();
+        self.interest.send_if_modified(|interest| {
+            std::mem::replace(&mut interest.subscribers, subscribers) != subscribers
+        });
+        if std::mem::take(&mut state.awaited) {
+            self.changed.notify_waiters();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl Closed {
+    /// Notes the receipt of a route.
+    fn note(&mut self, route: &Route) {
+        if !route.awaits_receipt() {
+            return;
+        }
+        if route.dropped == 0 {
+            self.delivered += 1;
+        } else {
+            self.undelivered.push(route.link.node.clone());
+        }
+    }
+}
+
+fn find(routes: &mut [Route], link: LinkId, alias: u32) -> Option<&mut Route> {
+    routes.iter_mut().find(|route| route.link.id == link && route.alias() == alias)
+}
+
+/// While a publish waits for one subscriber, another may have nothing to do.
+fn look_at_waiting(state: &mut State, now: Instant) {
+    if !state.awaited || state.shut {
+        return;
+    }
+    let another_idle = state.routes.iter().any(Route::is_idle);
+    for route in &mut state.routes {
+        route.patience.look(now, another_idle);
+    }
+}
+
+/// Nobody waits for a route that could take a sample.
+fn relieve(route: &mut Route) {
+    if route.patience.is_waiting() && route.is_ready(0) {
+        route.patience.relieve(Instant::now());
+    }
+}
+
+fn unix_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,184 @@
+//! Publishing.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::plane::sequencer::{Offered, Sequencer};
+use super::plane::{Hub, PlaneRequest};
+use crate::protocol::{Key, NodeId};
+
+/// What a stream does for a subscriber that is slower than its publisher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// The publisher waits. A subscriber that takes nothing, or keeps others idle, for
+    /// more than the stall timeout within 10 s is waited for no more: its samples are
+    /// dropped and reported to it as a gap until it has caught up.
+    #[default]
+    Block,
+    /// The oldest samples that wait for it are dropped and reported to it as a gap.
+    DropOldest,
+    /// The newest samples are dropped and reported to it as a gap.
+    DropNewest,
+}
+
+/// Publishes the samples of one key of this node.
+///
+/// Several tasks may publish at a time. Dropping it ends the declaration; what was
+/// published is still delivered while the node lives. [`Publisher::close`] waits for
+/// that, too.
+pub struct Publisher {
+    sequencer: Arc<Sequencer>,
+    hub: Arc<Hub>,
+    /// The driver knows of no declaration, or was told of its end.
+    undeclared: bool,
+}
+
+impl Publisher {
+    pub(super) fn new(sequencer: Arc<Sequencer>, hub: Arc<Hub>) -> Self {
+        Self { sequencer, hub, undeclared: false }
+    }
+
+    /// The key.
+    pub fn key(&self) -> &Key {
+        &self.sequencer.key
+    }
+
+    /// Publishes a sample. A stream with [`Overflow::Block`] waits until every subscriber
+    /// can take it; all others never wait. Dropping the future publishes nothing.
+    ///
+    /// # Errors
+    /// The payload is too long, or the node has stopped.
+    pub async fn publish(&self, mut payload: Bytes) -> Result<(), PublishError> {
+        tokio::task::coop::consume_budget().await;
+        if let Offered::Taken = self.sequencer.offer(&mut payload)? {
+            return Ok(());
+        }
+        loop {
+            let mut changed = pin!(self.sequencer.changed.notified());
+            changed.as_mut().enable();
+            match self.sequencer.offer(&mut payload)? {
+                Offered::Taken => return Ok(()),
+                // Late or not, it is tried again.
+                Offered::Blocked(until) => {
+                    let _ = tokio::time::timeout_at(until, changed).await;
+                }
+            }
+        }
+    }
+
+    /// Publishes a sample if that can be done without waiting.
+    ///
+    /// # Errors
+    /// [`PublishError::WouldBlock`], or as [`Publisher::publish`].
+    pub fn try_publish(&self, mut payload: Bytes) -> Result<(), PublishError> {
+        match self.sequencer.offer(&mut payload)? {
+            Offered::Taken => Ok(()),
+            Offered::Blocked(_) => Err(PublishError::WouldBlock(self.key().clone())),
+        }
+    }
+
+    /// Tells whether anybody wants the samples, so that a source works only then.
+    pub fn interest(&self) -> InterestWatch {
+        InterestWatch { interest: self.sequencer.interest.subscribe() }
+    }
+
+    /// Ends the declaration once every subscriber has taken all that was published, or is
+    /// known not to get it: it has stalled, its node is gone.
+    pub async fn close(mut self) -> Closed {
+        self.sequencer.shut();
+        let closed = self.sequencer.receipts().await;
+        self.undeclare();
+        closed
+    }
+
+    /// Ends it where the declaration was never made known.
+    #[doc(hidden)]
+    pub fn abandon(mut self) {
+        self.undeclared = true;
+        self.sequencer.shut();
+        self.hub.retire(&self.sequencer);
+    }
+
+    fn undeclare(&mut self) {
+        if !std::mem::replace(&mut self.undeclared, true) {
+            self.hub.retire(&self.sequencer);
+            self.hub.request(PlaneRequest::Undeclare(self.key().clone()));
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.sequencer.shut();
+        self.undeclare();
+    }
+}
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publisher").field("key", self.key()).finish_non_exhaustive()
+    }
+}
+
+/// What came of closing a publisher.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Closed {
+    /// How many nodes have taken all that was published for them.
+    pub delivered: usize,
+    /// The nodes that have not, or of which it is not known.
+    pub undelivered: Vec<NodeId>,
+}
+
+/// Why a sample was not published.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The payload is longer than a sample may be.
+    #[error("the payload has {len} bytes, more than the {max} that a sample may have")]
+    TooLong {
+        /// Its length, in bytes.
+        len: usize,
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// A subscriber is behind.
+    #[error("a subscriber of {0} is behind; publish() waits for it")]
+    WouldBlock(Key),
+    /// The node has left or stopped.
+    #[error("{0} is published no more: its node has left the bus")]
+    Closed(Key),
+}
+
+/// Who wants a publisher's samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Interest {
+    pub(super) wanted: bool,
+    pub(super) subscribers: usize,
+}
+
+/// Tells whether anybody wants a publisher's samples.
+#[derive(Clone, Debug)]
+pub struct InterestWatch {
+    interest: watch::Receiver<Interest>,
+}
+
+impl InterestWatch {
+    /// Does anybody want them, or did within the last seconds?
+    pub fn wanted(&self) -> bool {
+        self.interest.borrow().wanted
+    }
+
+    /// How many nodes are being sent the samples now, this one included.
+    pub fn subscribers(&self) -> usize {
+        self.interest.borrow().subscribers
+    }
+
+    /// Waits until either changes, and tells whether anybody wants them now. None once
+    /// the publisher is closed. Cancel-safe.
+    pub async fn changed(&mut self) -> Option<bool> {
+        self.interest.changed().await.ok()?;
+        Some(self.interest.borrow().wanted)
+    }
+}
