@@ -17,9 +17,9 @@ pub(crate) fn link_error(error: &ConnectionError) -> TransportError {
             TransportError::Closed(String::from_utf8_lossy(&close.reason).into_owned())
         }
         ConnectionError::LocallyClosed => TransportError::Closed("closed here".to_owned()),
-        ConnectionError::Reset => {
-            TransportError::Lost("the peer knows of no such link: it was restarted".to_owned())
-        }
+        ConnectionError::Reset => TransportError::Lost(
+            "the peer no longer knows it: it dropped it or was restarted".to_owned(),
+        ),
         ConnectionError::TimedOut => {
             TransportError::Lost("nothing was heard of the peer for too long".to_owned())
         }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quinn::congestion::CubicConfig;
 use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
@@ -28,6 +29,12 @@ const IDLE_TIMEOUT_MS: u32 = 60_000;
 /// often dial each other a moment too early, so the RFC's 333 ms are long.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
+/// How much may be on its way before the first answer: ten packets, as RFC 9002 §7.2 has
+/// it, but ten of the longest. With quinn's 12,000 bytes two probes for the path's packet
+/// size would fill the window, and what comes next would wait: even the frame that closes
+/// the connection, and that for ever, as a closed connection takes no acknowledgements.
+const INITIAL_WINDOW_BYTES: u64 = 10 * MTU_MAX_BYTES as u64;
+
 /// Smallest size of UDP payloads that QUIC allows.
 const MTU_MIN_BYTES: u16 = 1200;
 /// With segmentation offload the system takes ten packets as one, of 65,507 bytes at
@@ -41,6 +48,8 @@ const LANES: u32 = 2;
 pub(crate) fn transport(config: &QuicConfig, accepts_streams: bool) -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(mtu_bytes(config));
+    let mut congestion = CubicConfig::default();
+    congestion.initial_window(INITIAL_WINDOW_BYTES);
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(if accepts_streams { LANES } else { 0 }.into())
@@ -52,6 +61,7 @@ pub(crate) fn transport(config: &QuicConfig, accepts_streams: bool) -> Transport
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
         .keep_alive_interval(None)
         .initial_rtt(INITIAL_RTT)
+        .congestion_controller_factory(Arc::new(congestion))
         .mtu_discovery_config(Some(mtu))
         .enable_segmentation_offload(config.segmentation_offload);
     transport
