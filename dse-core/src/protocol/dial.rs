@@ -10,6 +10,7 @@ use super::limits;
 use super::message::{Member, RejectReason};
 use super::names::{Endpoint, NodeId};
 use super::random::fingerprint;
+use super::time::Instant;
 use super::timers::Timer;
 
 /// Something to dial.
@@ -78,11 +79,11 @@ enum Stage {
 enum Patience {
     /// Never.
     Endless,
-    /// After [`limits::CANDIDATE_TRIES`] rounds: a hint.
+    /// After [`limits::HINT_TRIES`] rounds: a hint.
     Tries,
-    /// After [`limits::CANDIDATE_TRIES`] rounds, until another link lists it; dropped
-    /// with the last link that did: a member never reached.
-    Listed(BTreeSet<LinkId>),
+    /// When nobody has listed it for `forget_after`: a member never reached. Dropped with
+    /// the last link that listed it.
+    Listed { by: BTreeSet<LinkId>, at: Instant },
 }
 
 /// All targets.
@@ -99,21 +100,19 @@ impl Dials {
         DialId(self.last)
     }
 
-    /// Members that open links list and that this node has no link with; where it is
-    /// known already that they cannot be reached, why.
-    pub(super) fn listed(&self) -> impl Iterator<Item = (&NodeId, Option<String>)> {
+    /// Listed members that are being dialled. Those that were given up may be gone for
+    /// everybody; where they are not, the membership hashes differ and the list is
+    /// pulled.
+    pub(super) fn coming(&self) -> impl Iterator<Item = &NodeId> {
         self.targets.iter().filter_map(|(target, course)| match (target, &course.patience) {
-            (Target::Peer(node), Patience::Listed(_)) => {
-                let failed = course.failures > 0;
-                Some((node, failed.then(|| course.why())))
-            }
+            (Target::Peer(node), Patience::Listed { .. }) if course.failures == 0 => Some(node),
             _ => None,
         })
     }
 
     /// Is a listed member being dialled?
     pub(super) fn joining(&self) -> bool {
-        let listed = |course: &Course| matches!(course.patience, Patience::Listed(_));
+        let listed = |course: &Course| matches!(course.patience, Patience::Listed { .. });
         self.targets.values().any(|course| listed(course) && course.stage != Stage::Resting)
     }
 
@@ -283,10 +282,13 @@ impl ControlBus {
         course.at = 0;
         course.failures = course.failures.saturating_add(1);
         course.stage = Stage::Resting;
-        let endless = matches!(course.patience, Patience::Endless);
-        let tries = if endless { u32::MAX } else { limits::CANDIDATE_TRIES };
+        let goes_on = match &course.patience {
+            Patience::Endless => true,
+            Patience::Tries => course.failures < limits::HINT_TRIES,
+            Patience::Listed { at, .. } => self.now.since(*at) < self.config.forget_after,
+        };
         let why = course.why();
-        if course.last_error.is_some() && course.failures < tries {
+        if course.last_error.is_some() && goes_on {
             let doublings = (course.failures - 1).min(16);
             let pause = self.config.redial_min * (1 << doublings);
             let pause = self.random.jitter(pause.min(self.config.redial_max));
@@ -351,7 +353,7 @@ impl ControlBus {
         let target = Target::Peer(member.node);
         let Some(course) = self.dials.targets.get_mut(&target) else {
             if self.dials.targets.len() < limits::PEERS_PER_BUS * 2 {
-                let patience = Patience::Listed(BTreeSet::from([link]));
+                let patience = Patience::Listed { by: BTreeSet::from([link]), at: self.now };
                 let mut course = Course::new(member.endpoints, patience);
                 course.fingerprint = Some(print);
                 self.start_course(&target, course);
@@ -359,15 +361,15 @@ impl ControlBus {
             return;
         };
         course.fingerprint = Some(print);
-        if let Patience::Listed(by) = &mut course.patience {
+        if let Patience::Listed { by, at } = &mut course.patience {
             by.insert(link);
+            *at = self.now;
         }
-        // Somebody reached it just now: try at once instead of after a long pause, with
-        // the endpoints that it has now.
+        // Somebody reached it just now: a long pause is out of place.
+        course.failures = 0;
         let under_way = matches!(course.stage, Stage::Connecting(_) | Stage::Handshaking(_));
         if !under_way {
             course.endpoints = member.endpoints;
-            course.failures = 0;
             course.at = 0;
             if let Stage::Waiting(dial) = course.stage {
                 self.dials.attempts.remove(&dial);
@@ -377,11 +379,23 @@ impl ControlBus {
         }
     }
 
+    /// A link opened whose other end was told that these members are being dialled, so
+    /// that it did not list them: it may well know them.
+    pub(super) fn dial_may_be_listed(&mut self, link: LinkId) {
+        for course in self.dials.targets.values_mut() {
+            if course.stage != Stage::Resting
+                && let Patience::Listed { by, .. } = &mut course.patience
+            {
+                by.insert(link);
+            }
+        }
+    }
+
     /// A link closed: what it alone had listed is no more.
     pub(super) fn dial_unlisted(&mut self, link: LinkId) {
         let mut orphans = Vec::new();
         for (target, course) in &mut self.dials.targets {
-            if let Patience::Listed(by) = &mut course.patience
+            if let Patience::Listed { by, .. } = &mut course.patience
                 && by.remove(&link)
                 && by.is_empty()
             {

@@ -46,5 +46,5 @@ pub const CLASH_PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long after the last interest is gone the application is told.
 pub const INTEREST_LINGER: Duration = Duration::from_secs(2);
-/// How often a member is tried that was never reached.
-pub const CANDIDATE_TRIES: u32 = 3;
+/// How often a hint is tried.
+pub const HINT_TRIES: u32 = 3;

@@ -306,6 +306,7 @@ impl ControlBus {
         self.timers.clear(&Timer::Forget(node.clone()));
         let replaced = self.adopt(id, &hello);
         self.dial_opened(&node);
+        self.dial_may_be_listed(id);
         self.had_links = true;
 
         let Some(peer) = self.peers.get(&node) else { return };

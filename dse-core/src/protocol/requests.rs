@@ -91,13 +91,8 @@ impl ControlBus {
         // What was declared before the request is known before its answer.
         self.announce();
         let id = self.requests.next_id();
-        let listed = self.dials.listed().map(|(node, failed)| {
-            let state = failed.map_or(AskState::Unreached, |why| {
-                AskState::Missing(MissingReason::Unreachable(why))
-            });
-            (node.clone(), Ask::new(state))
-        });
-        let asks = listed.collect();
+        let coming = self.dials.coming().map(|node| (node.clone(), Ask::new(AskState::Unreached)));
+        let asks = coming.collect();
         let outstanding = Outstanding { ticket, keys, asks, pulls: BTreeMap::new() };
         self.requests.by_id.insert(id, outstanding);
         self.timers.set(Timer::Request(ticket), self.now + timeout);
