@@ -42,8 +42,6 @@ pub(crate) enum HandshakeError {
     Refused(String),
     #[error("it broke off: {0}")]
     Broken(ZmqError),
-    #[error("it listens, but does not answer as a zmq node")]
-    NoAnswer,
     #[error("it did not dial back to {0} in time; can it connect to there?")]
     NotDialledBack(String),
     #[error("it did not greet in time")]
@@ -63,8 +61,7 @@ pub(crate) async fn dial(
 ) -> Result<Sockets, HandshakeError> {
     let nonce = crate::random();
     let mut inboxes = BoundInboxes::bind(here, strays).await?;
-    let outlet = Outlet::open(door, Lane::Control, identity(nonce, Lane::Control));
-    let outlet = timeout_at(deadline, outlet).await.map_err(|_| HandshakeError::NoAnswer)??;
+    let outlet = Outlet::open(door, Lane::Control, identity(nonce, Lane::Control)).await?;
     let dial = Dial { echo: 0, inboxes: inboxes.places };
     let mut at_door = send_dial(outlet, Lane::Control, nonce, dial).await?;
     let answer = async {
@@ -77,7 +74,7 @@ pub(crate) async fn dial(
     let not_dialled_back = |_| HandshakeError::NotDialledBack(inboxes.description.clone());
     let (peer, answer) = answered.map_err(not_dialled_back)??;
     let dial = Dial { echo: peer, inboxes: inboxes.places };
-    let (control, data) = open_outlets(there, answer.inboxes, nonce, dial, deadline).await?;
+    let (control, data) = open_outlets(there, answer.inboxes, nonce, dial).await?;
     Ok(inboxes.into_sockets(nonce, control, data))
 }
 
@@ -122,7 +119,7 @@ async fn dial_back(
     let nonce = crate::random();
     let mut inboxes = BoundInboxes::bind(here, strays).await?;
     let answer = Dial { echo: peer, inboxes: inboxes.places };
-    let (control, data) = open_outlets(there, dial.inboxes, nonce, answer, deadline).await?;
+    let (control, data) = open_outlets(there, dial.inboxes, nonce, answer).await?;
     let met = timeout_at(deadline, inboxes.meet(nonce, Some(peer))).await;
     met.map_err(|_| HandshakeError::NotAnswered(inboxes.description.clone()))?;
     Ok(inboxes.into_sockets(nonce, control, data))
@@ -174,7 +171,6 @@ async fn open_outlets(
     inboxes: Inboxes,
     nonce: u64,
     dial: Dial,
-    deadline: Instant,
 ) -> Result<(Outlet, Outlet), HandshakeError> {
     let (control, data) = match (there, inboxes) {
         (Site::Host(_), Inboxes::Ports { control, data }) => (control.into(), data.into()),
@@ -185,8 +181,7 @@ async fn open_outlets(
         let outlet = Outlet::open(&there.socket(number), lane, identity(nonce, lane)).await?;
         send_dial(outlet, lane, nonce, dial).await
     };
-    let both = async { tokio::try_join!(open(Lane::Control, control), open(Lane::Data, data)) };
-    timeout_at(deadline, both).await.map_err(|_| HandshakeError::NoAnswer)?
+    tokio::try_join!(open(Lane::Control, control), open(Lane::Data, data))
 }
 
 async fn send_dial(

@@ -29,9 +29,11 @@
 
 mod address;
 mod door;
+mod fate;
 mod folder;
 mod handshake;
 mod inbox;
+mod lanes;
 mod link;
 mod outlet;
 mod wire;

@@ -1,6 +1,9 @@
 //! The sending end of a lane: an XPUB socket with one subscriber.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use tokio::time::timeout;
 use zeromq::util::PeerIdentity;
 use zeromq::{
     Socket, SocketEvent, SocketOptions, SocketRecv, SocketSend, XPubSocket, ZmqError, ZmqMessage,
@@ -23,6 +26,8 @@ pub(crate) enum OutletError {
     Zmq(String, ZmqError),
     #[error("{0} answered, but not as an inbox")]
     NoInbox(String),
+    #[error("cannot connect to {0}: no inbox answers there within {OPEN_TIMEOUT:?}")]
+    NoAnswer(String),
 }
 
 impl Outlet {
@@ -32,10 +37,21 @@ impl Outlet {
         lane: Lane,
         identity: PeerIdentity,
     ) -> Result<Self, OutletError> {
+        let opened = timeout(OPEN_TIMEOUT, Self::connect(address, lane, identity)).await;
+        opened.map_err(|_| OutletError::NoAnswer(address.to_owned()))?
+    }
+
+    async fn connect(
+        address: &str,
+        lane: Lane,
+        identity: PeerIdentity,
+    ) -> Result<Self, OutletError> {
         let zmq_error = |error| OutletError::Zmq(address.to_owned(), error);
         let no_inbox = || OutletError::NoInbox(address.to_owned());
         let mut options = SocketOptions::default();
-        options.peer_identity(identity).connect_timeout(crate::DIAL_TIMEOUT);
+        // The caller has a deadline. Until then the crate tries again, also where nobody
+        // listens.
+        options.peer_identity(identity).no_connect_timeout();
         let mut socket = XPubSocket::with_options(options);
         let mut events = socket.monitor();
         socket.connect(address).await.map_err(zmq_error)?;
@@ -97,3 +113,6 @@ impl Drop for Outlet {
         self.socket.backend().peer_disconnected(&self.subscriber);
     }
 }
+
+/// How long an inbox that is known to be there may take to subscribe.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(2);

@@ -190,26 +190,22 @@ impl Dial {
 const DIAL_BYTES: usize = 1 + 8 + 1 + 8 + 8;
 
 /// Cuts a data frame into the parts of its message.
-pub(crate) fn split_frame(frame: DataFrame) -> Result<(Kind, Vec<Bytes>), String> {
-    let len = frame.wire_len();
-    if len > DATA_FRAME_BYTES {
-        return Err(format!("a data frame of {len} bytes; at most {DATA_FRAME_BYTES} may be sent"));
-    }
+pub(crate) fn split_frame(frame: DataFrame) -> (Kind, Vec<Bytes>) {
     let payloads = match frame.body {
-        Body::Whole(whole) => return Ok((Kind::Whole, vec![frame.head, whole])),
+        Body::Whole(whole) => return (Kind::Whole, vec![frame.head, whole]),
         Body::Parts(payloads) => payloads,
     };
     if let [payload] = payloads.as_slice() {
-        return Ok((Kind::Whole, vec![frame.head, payload.clone()]));
+        return (Kind::Whole, vec![frame.head, payload.clone()]);
     }
     let total: usize = payloads.iter().map(Bytes::len).sum();
     if !payloads.is_empty() && total >= PART_BYTES * payloads.len() {
         let parts = std::iter::once(frame.head).chain(payloads).collect();
-        return Ok((Kind::Parts, parts));
+        return (Kind::Parts, parts);
     }
     let mut whole = BytesMut::with_capacity(total);
     payloads.iter().for_each(|payload| whole.put_slice(payload));
-    Ok((Kind::Whole, vec![frame.head, whole.freeze()]))
+    (Kind::Whole, vec![frame.head, whole.freeze()])
 }
 
 /// Puts a data frame together again.
@@ -313,7 +309,7 @@ mod tests {
         ] {
             let body = Body::Parts(vec![Bytes::from(payload.clone()); count]);
             let frame = DataFrame { head: head.clone(), body };
-            let (got, cut) = split_frame(frame).unwrap();
+            let (got, cut) = split_frame(frame);
             assert_eq!((got, cut.len()), (kind, parts));
             let joined = join_frame(got, cut).unwrap();
             assert_eq!(joined.head, head);
