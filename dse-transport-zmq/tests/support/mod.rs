@@ -1,6 +1,8 @@
 //! What the tests of this transport share.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+pub mod relay;
+
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::path::{Path, PathBuf};
