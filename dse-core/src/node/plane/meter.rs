@@ -23,6 +23,9 @@ pub(super) struct Meter {
     received: AtomicU64,
     /// A moving mean of the payloads, in bytes.
     mean_bytes: AtomicUsize,
+    /// The number at which the publisher hears how far it may go, whatever was taken until
+    /// then.
+    introduced_at: u64,
     /// Whether a credit is on its way already: [`NONE`], [`LATER`] or [`NOW`].
     announced: AtomicU8,
     state: Mutex<State>,
@@ -50,6 +53,7 @@ impl Meter {
             link,
             received: AtomicU64::new(last_seq),
             mean_bytes: AtomicUsize::new(0),
+            introduced_at: last_seq.saturating_add(u64::from(INITIAL_WINDOW / 4)),
             announced: AtomicU8::new(NONE),
             state: Mutex::new(State {
                 taps: Vec::new(),
@@ -67,9 +71,14 @@ impl Meter {
     }
 
     /// A sample came in. To be called before the sample is handed on.
-    pub(super) fn receive(&self, seq: u64, mean_bytes: usize) {
+    pub(super) fn receive(self: &Arc<Self>, seq: u64, mean_bytes: usize) {
         self.received.store(seq, SeqCst);
         self.mean_bytes.store(mean_bytes, SeqCst);
+        // Subscriptions have room for more than the initial window, even if the
+        // application does not take anything yet.
+        if seq == self.introduced_at {
+            self.credit_now();
+        }
     }
 
     /// End came in: a receipt follows once every subscription has come to it.
