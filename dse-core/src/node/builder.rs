@@ -209,6 +209,7 @@ impl NodeBuilder {
                 detect: Duration::from_millis(self.detect_ms),
                 ..ProbeConfig::default()
             },
+            stall_timeout: Duration::from_millis(self.stall_timeout_ms),
         }))
     }
 

@@ -9,8 +9,7 @@ use super::status::NodeStatus;
 use super::stopped::Stopped;
 use super::watch::Watching;
 use crate::protocol::{
-    CommandError, Declaration, Endpoint, Key, KeyExpr, Match, NodeId, Report, StatsError,
-    SubscriptionId,
+    CommandError, Declaration, Endpoint, KeyExpr, Match, NodeId, Report, StatsError, SubscriptionId,
 };
 
 /// Calls that may wait for the control task before a caller waits, too.
@@ -19,18 +18,13 @@ const CALLS_QUEUED: usize = 256;
 /// What carries the outcome of a call back to its caller.
 pub(super) type Reply<T> = oneshot::Sender<T>;
 
+/// The counters of another node by name, or why they did not come.
+pub(super) type StatsOutcome = Result<Vec<(Box<str>, u64)>, StatsError>;
+
 /// What the application asks of the control task.
 pub(super) enum Call {
     Declare {
         declaration: Declaration,
-        reply: Reply<Result<(), CommandError>>,
-    },
-    Redeclare {
-        declaration: Declaration,
-        reply: Reply<Result<(), CommandError>>,
-    },
-    Undeclare {
-        key: Key,
         reply: Reply<Result<(), CommandError>>,
     },
     Subscribe {
@@ -46,7 +40,7 @@ pub(super) enum Call {
     StatsOf {
         node: NodeId,
         timeout: Duration,
-        reply: Reply<Result<Vec<(Box<str>, u64)>, StatsError>>,
+        reply: Reply<StatsOutcome>,
     },
     Lookup {
         keys: KeyExpr,

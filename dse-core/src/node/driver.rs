@@ -7,6 +7,7 @@
 //! random.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,11 +15,12 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
-use super::call::{self, Call, Callee, Reply};
+use super::call::{self, Call, Callee, Reply, StatsOutcome};
 use super::link::{LinkEvent, LinkEventKind};
 use super::links::Links;
 use super::listen::{ACCEPTED_QUEUED, Accepted, listen};
 use super::notices::{NOTICES_KEPT, Notice};
+use super::plane::{LinkFault, Plane, PlaneConfig, PlaneRequest};
 use super::probe::ProbeConfig;
 use super::stats::Stats;
 use super::status::NodeStatus;
@@ -28,7 +30,7 @@ use super::watch::{Watchers, Watching};
 use super::{Node, Shared};
 use crate::protocol::{
     Command, CommandError, Config, ControlBus, DialId, Endpoint, Input, Instant, KeyExpr, LinkId,
-    PeerInfo, Report, Role, StatsError, Ticket,
+    PeerInfo, Report, Role, Ticket,
 };
 use crate::transport::{Link, Listener, TransportError};
 
@@ -41,6 +43,8 @@ const LINK_EVENTS_QUEUED: usize = 256;
 const OPENING_LINKS: usize = 256;
 /// How long a dial may take.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a node that leaves waits for its subscribers to take what was published.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a node that stops waits for the last words on its links.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -53,6 +57,7 @@ pub(super) struct Setup {
     pub(super) join: Vec<Endpoint>,
     pub(super) hints: Vec<Endpoint>,
     pub(super) probe: ProbeConfig,
+    pub(super) stall_timeout: Duration,
 }
 
 /// Starts the driver's task, and makes the first handle to the node.
@@ -63,7 +68,13 @@ pub(super) fn start(setup: Setup) -> Node {
     let transports = setup.transports.clone();
     let weak_notices = notices.downgrade();
     let span = tracing::info_span!("node", %bus, %node, %incarnation);
-    let driver = Driver::new(setup, callee, notices);
+    let (faults_sender, faults) = mpsc::channel(BATCH);
+    let (requests_sender, requests) = mpsc::unbounded_channel();
+    let plane_config =
+        PlaneConfig { node: node.clone(), incarnation, stall_timeout: setup.stall_timeout };
+    let plane = Plane::new(plane_config, faults_sender, requests_sender);
+    let data = Data { plane: plane.clone(), faults, requests };
+    let driver = Driver::new(setup, callee, data, notices);
     let task = tokio::spawn(driver.run().instrument(span)).abort_handle();
     let shared = Shared {
         bus,
@@ -73,6 +84,8 @@ pub(super) fn start(setup: Setup) -> Node {
         endpoints,
         transports,
         caller,
+        plane,
+        last_subscription: AtomicU64::new(0),
         notices: weak_notices,
         first_notices: Mutex::new(Some(first_notices)),
         task,
@@ -97,17 +110,29 @@ pub(super) struct Driver {
     dials: JoinSet<Dialled>,
     pub(super) links: Links,
     link_events: mpsc::Receiver<LinkEvent>,
+    pub(super) plane: Arc<Plane>,
+    plane_faults: mpsc::Receiver<LinkFault>,
+    plane_requests: mpsc::UnboundedReceiver<PlaneRequest>,
+    /// Delivers what was published before the node leaves.
+    finishing: JoinSet<()>,
     pub(super) watchers: Watchers,
     pub(super) notices: broadcast::Sender<Notice>,
     /// Set by the core's last event.
     pub(super) stopped: Option<Stopped>,
 }
 
+/// The data plane, and what comes from it.
+struct Data {
+    plane: Arc<Plane>,
+    faults: mpsc::Receiver<LinkFault>,
+    requests: mpsc::UnboundedReceiver<PlaneRequest>,
+}
+
 /// Who waits for the outcome of a command.
 pub(super) enum Waiting {
     Done(Reply<Result<(), CommandError>>),
     Answered(Reply<Report>),
-    Stats(Reply<Result<Vec<(Box<str>, u64)>, StatsError>>),
+    Stats(Reply<StatsOutcome>),
 }
 
 /// How a dial went.
@@ -118,7 +143,7 @@ struct Dialled {
 }
 
 impl Driver {
-    fn new(setup: Setup, callee: Callee, notices: broadcast::Sender<Notice>) -> Self {
+    fn new(setup: Setup, callee: Callee, data: Data, notices: broadcast::Sender<Notice>) -> Self {
         let (accepted_sender, accepted) = mpsc::channel(ACCEPTED_QUEUED);
         let (events, link_events) = mpsc::channel(LINK_EVENTS_QUEUED);
         let mut listeners = JoinSet::new();
@@ -140,6 +165,10 @@ impl Driver {
             dials: JoinSet::new(),
             links: Links::new(setup.probe, events),
             link_events,
+            plane: data.plane,
+            plane_faults: data.faults,
+            plane_requests: data.requests,
+            finishing: JoinSet::new(),
             watchers: Watchers::default(),
             notices,
             stopped: None,
@@ -180,6 +209,14 @@ impl Driver {
                     self.link_event(event);
                 }
             }
+            Some(fault) = self.plane_faults.recv() => {
+                self.fell(fault.link, fault.error.to_string());
+                self.settle();
+            }
+            Some(request) = self.plane_requests.recv() => self.plane_request(request),
+            Some(_) = self.finishing.join_next() => {
+                self.feed(Input::Command(Command::Leave));
+            }
             Some(Ok(dialled)) = self.dials.join_next() => self.dialled(dialled),
             Some(accepted) = self.accepted.recv(), if self.links.opening() < OPENING_LINKS => {
                 self.accepted(accepted);
@@ -203,6 +240,10 @@ impl Driver {
 
     fn called(&mut self, calls: Vec<Call>) {
         for call in calls {
+            // A key that was dropped before the call is free again.
+            while let Ok(request) = self.plane_requests.try_recv() {
+                self.plane_request(request);
+            }
             self.call(call);
         }
     }
@@ -211,22 +252,15 @@ impl Driver {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         match call {
+            // Whoever gave up on one of these dropped the handle that it was for, and the
+            // word of that may be here before the call itself.
+            Call::Declare { reply, .. } | Call::Subscribe { reply, .. } if reply.is_closed() => {}
             Call::Declare { declaration, reply } => {
                 self.command(
                     ticket,
                     Waiting::Done(reply),
                     Command::Declare { ticket, declaration },
                 );
-            }
-            Call::Redeclare { declaration, reply } => {
-                self.command(
-                    ticket,
-                    Waiting::Done(reply),
-                    Command::Redeclare { ticket, declaration },
-                );
-            }
-            Call::Undeclare { key, reply } => {
-                self.command(ticket, Waiting::Done(reply), Command::Undeclare { ticket, key });
             }
             Call::Subscribe { subscription, keys, reply } => {
                 let command = Command::Subscribe { ticket, subscription, keys };
@@ -248,13 +282,32 @@ impl Driver {
             Call::Join { endpoint } => self.feed(Input::Command(Command::AddSeed { endpoint })),
             Call::Hint { endpoint } => self.feed(Input::Command(Command::AddHint { endpoint })),
             Call::Reannounce => self.feed(Input::Command(Command::Reannounce)),
-            Call::Leave => self.feed(Input::Command(Command::Leave)),
+            Call::Leave => self.leave(),
         }
     }
 
     fn command(&mut self, ticket: Ticket, waiting: Waiting, command: Command) {
         self.replies.insert(ticket, waiting);
         self.feed(Input::Command(command));
+    }
+
+    /// A handle of the application has ended.
+    fn plane_request(&mut self, request: PlaneRequest) {
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        self.feed(Input::Command(match request {
+            PlaneRequest::Undeclare(key) => Command::Undeclare { ticket, key },
+            PlaneRequest::Unsubscribe(subscription) => Command::Unsubscribe { subscription },
+        }));
+    }
+
+    /// Delivers what was published, then leaves.
+    fn leave(&mut self) {
+        if self.finishing.is_empty() {
+            let plane = self.plane.clone();
+            let deadline = tokio::time::Instant::now() + FINISH_TIMEOUT;
+            self.finishing.spawn(async move { plane.finish(deadline).await });
+        }
     }
 
     fn watch(&mut self, keys: KeyExpr) -> Watching {
@@ -283,17 +336,25 @@ impl Driver {
         let up = |role| {
             peers.iter().filter(|it| it.link.is_some() && it.info.role == role).count() as u64
         };
+        let plane = self.plane.counters();
         Stats {
+            samples_sent: plane.samples_sent,
+            samples_received: plane.samples_received,
+            data_bytes_sent: plane.data_bytes_sent,
+            data_bytes_received: plane.data_bytes_received,
+            gaps: plane.gaps,
+            drops: plane.drops,
+            stalls: plane.stalls,
             control_messages_sent: core.control_messages_sent,
             control_messages_received: core.control_messages_received,
             control_bytes_sent: core.control_bytes_sent,
             control_bytes_received: core.control_bytes_received,
+            control_timers: self.core.poll_timeout().is_some().into(),
             unknown_messages: core.unknown_messages,
             faults: core.faults,
             links: self.links.len() as u64,
             peers: up(Role::Member),
             guests: up(Role::Guest),
-            ..Stats::default()
         }
     }
 
@@ -409,6 +470,7 @@ impl Driver {
     async fn wind_down(mut self, stopped: Stopped) {
         self.listeners.abort_all();
         self.dials.abort_all();
+        self.plane.stop();
         // Supervisors that deliver last words hold a sender each.
         drop(self.links);
         let quiet = async { while self.link_events.recv().await.is_some() {} };

@@ -7,6 +7,7 @@ pub(crate) mod link;
 mod links;
 mod listen;
 mod notices;
+mod open;
 mod outputs;
 #[doc(hidden)]
 pub mod plane;
@@ -19,6 +20,7 @@ mod subscriber;
 mod transports;
 mod watch;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ use tokio::task::AbortHandle;
 
 pub use builder::{NodeBuilder, StartError};
 pub use notices::{Notice, Notices};
+pub use open::{PublisherBuilder, SubscriberBuilder};
 pub use publisher::{Closed, InterestWatch, Overflow, PublishError, Publisher};
 pub use stats::Stats;
 pub use status::{LinkStatus, NodeStatus};
@@ -36,10 +39,12 @@ pub use transports::UnknownScheme;
 pub use watch::{Change, Watch};
 
 use call::{Call, Caller};
+use plane::Plane;
 use transports::Transports;
 
 use crate::protocol::{
-    BusId, Endpoint, Incarnation, KeyExpr, Match, NameError, NodeId, Report, Role, StatsError,
+    BusId, CommandError, Endpoint, Incarnation, Key, KeyExpr, Match, NameError, NodeId, Report,
+    Role, StatsError, SubscriptionId,
 };
 
 /// A running node: a handle to it, to be cloned at will.
@@ -59,10 +64,18 @@ struct Shared {
     endpoints: Vec<Endpoint>,
     transports: Transports,
     caller: Caller,
+    plane: Arc<Plane>,
+    last_subscription: AtomicU64,
     notices: broadcast::WeakSender<Notice>,
     /// What was noticed from the start on, for the first who asks.
     first_notices: Mutex<Option<broadcast::Receiver<Notice>>>,
     task: AbortHandle,
+}
+
+impl Shared {
+    fn next_subscription(&self) -> SubscriptionId {
+        SubscriptionId(self.last_subscription.fetch_add(1, Ordering::Relaxed) + 1)
+    }
 }
 
 impl Drop for Shared {
@@ -83,6 +96,9 @@ pub enum NodeError {
     /// Guests are told of no index.
     #[error("a guest holds no directory; ask the bus with a request, or join as a member")]
     Guest,
+    /// The control bus does not carry it out.
+    #[error(transparent)]
+    Refused(#[from] CommandError),
     /// The node does no more.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -120,6 +136,23 @@ impl Node {
     /// Where others can reach it, as it tells them.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.shared.endpoints
+    }
+
+    /// Publishes under a key.
+    ///
+    /// # Errors
+    /// The key is none.
+    pub fn publisher(&self, key: impl AsRef<str>) -> Result<PublisherBuilder, NameError> {
+        Ok(PublisherBuilder::new(self.clone(), Key::new(key)?))
+    }
+
+    /// Receives the samples of all keys that match, whoever publishes them, this node
+    /// included.
+    ///
+    /// # Errors
+    /// The key expression is none.
+    pub fn subscribe(&self, keys: impl AsRef<str>) -> Result<SubscriberBuilder, NameError> {
+        Ok(SubscriberBuilder::new(self.clone(), KeyExpr::new(keys)?))
     }
 
     /// Watches the directory: the present state up to [`Change::Synced`], then what

@@ -2,6 +2,7 @@
 
 use super::call::Reply;
 use super::driver::{Driver, Waiting};
+use super::links::DataLane;
 use super::notices::Notice;
 use super::watch::Change;
 use crate::protocol::{
@@ -62,7 +63,10 @@ impl Driver {
                 self.links.left(&node);
                 self.watchers.tell(&Change::NodeLeft { node, incarnation, reason });
             }
-            Event::PeerForgotten { node } => tracing::debug!(peer = %node, "forgotten"),
+            Event::PeerForgotten { node } => {
+                tracing::debug!(peer = %node, "forgotten");
+                self.plane.peer_forgotten(&node);
+            }
             Event::Declared { node, incarnation, declaration } => {
                 let found = Match { node, incarnation, declaration };
                 tracing::debug!(peer = %found.node, key = %found.declaration.key, "declared");
@@ -80,12 +84,20 @@ impl Driver {
             }
             Event::RouteAdded { key, link } => {
                 tracing::debug!(%key, link = link.0, "route added");
+                self.plane.route_added(&key, link);
             }
             Event::RouteRemoved { key, link } => {
                 tracing::debug!(%key, link = link.0, "route removed");
+                self.plane.route_removed(&key, link);
             }
-            Event::FirstInterest { key } => tracing::debug!(%key, "first interest"),
-            Event::LastInterest { key } => tracing::debug!(%key, "last interest"),
+            Event::FirstInterest { key } => {
+                tracing::debug!(%key, "first interest");
+                self.plane.first_interest(&key);
+            }
+            Event::LastInterest { key } => {
+                tracing::debug!(%key, "last interest");
+                self.plane.last_interest(&key);
+            }
             Event::InterestRefused { node, why } => {
                 tracing::warn!(peer = %node, why, "interest refused");
                 self.notice(Notice::InterestRefused { node, why });
@@ -104,12 +116,18 @@ impl Driver {
 
     fn link_opened(&mut self, link: LinkId, peer: PeerInfo) {
         tracing::debug!(peer = %peer.node, link = link.0, "link opened");
-        self.links.open(link, peer.node);
+        if let Some((DataLane { sender, receiver }, handle)) =
+            self.links.open(link, peer.node.clone())
+        {
+            let activity = handle.activity();
+            self.plane.link_opened(link, peer, sender, receiver, move || activity.mark());
+        }
     }
 
     fn link_closed(&mut self, link: LinkId, node: &NodeId) {
         let graceful = self.links.remove(link);
         tracing::debug!(peer = %node, link = link.0, graceful, "link closed");
+        self.plane.link_closed(link, graceful);
     }
 
     fn peer_refused(&mut self, link: LinkId, node: Option<NodeId>, reason: &RejectReason) {

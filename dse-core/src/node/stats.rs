@@ -27,6 +27,9 @@ stats! {
     control_bytes_sent
     /// Bytes of control messages received.
     control_bytes_received
+    /// 1 while the control bus waits for a moment in time, 0 while it waits for nothing but
+    /// input: an idle bus does (law L1).
+    control_timers
     /// Samples sent, one for each link that a sample went to.
     samples_sent
     /// Samples received over links.

@@ -1,0 +1,133 @@
+//! How nodes end, and what is left of them.
+
+use std::time::{Duration, Instant};
+
+use dse_core::node::{Notice, Stopped};
+use dse_core::protocol::Incarnation;
+use dse_transport_mem::MemScope;
+use tokio::runtime::Handle;
+
+use crate::support::{TIMEOUT, builder, endpoint, in_time, linked, start, until};
+
+#[tokio::test]
+async fn leaving_takes_no_time_and_fails_all_calls_from_then_on() {
+    let scope = MemScope::new();
+    let a = start(&scope, "a", &[]).await;
+    let b = start(&scope, "b", &["a"]).await;
+    linked(&a, 1).await;
+    let mut notices = a.notices();
+    let began = Instant::now();
+    assert_eq!(in_time("leave", a.leave()).await, Stopped::Left);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(a.stopped().await, Stopped::Left);
+    assert_eq!(a.leave().await, Stopped::Left);
+    assert_eq!(a.nodes().await, Err(Stopped::Left));
+    let refused = a.request("**", TIMEOUT).await.unwrap_err();
+    assert_eq!(refused.to_string(), "this node has left the bus");
+    assert!(a.publisher("k").unwrap().declare().await.is_err());
+    assert!(a.subscribe("k").unwrap().open().await.is_err());
+    assert_eq!(notices.next().await, Some(Notice::Stopped(Stopped::Left)));
+    assert_eq!(notices.next().await, None);
+    until("b alone", async || b.nodes().await.unwrap().is_empty()).await;
+}
+
+#[tokio::test]
+async fn the_later_of_two_nodes_with_one_id_ends_with_the_reason() {
+    let scope = MemScope::new();
+    let first = builder(&scope, "first").incarnation(Incarnation(1));
+    let _first = {
+        let other = dse_core::node::Node::builder("test", "twin").unwrap();
+        drop(first);
+        let transport = std::sync::Arc::new(dse_transport_mem::MemTransport::new(&scope));
+        other
+            .transport(transport)
+            .listen(endpoint("first"))
+            .incarnation(Incarnation(1))
+            .start()
+            .await
+            .unwrap()
+    };
+    let witness = start(&scope, "witness", &["first"]).await;
+    linked(&witness, 1).await;
+    let second = builder(&scope, "twin").join(endpoint("witness")).incarnation(Incarnation(2));
+    let second = second.start().await.unwrap();
+    let stopped = in_time("the clash", second.stopped()).await;
+    assert_eq!(stopped, Stopped::Clash { winner: Some(endpoint("first")) });
+    assert_eq!(second.nodes().await, Err(stopped.clone()));
+    let refused = second.publisher("k").unwrap().declare().await.unwrap_err();
+    assert_eq!(refused.to_string(), stopped.to_string());
+    linked(&witness, 1).await;
+}
+
+#[tokio::test]
+async fn the_last_handle_takes_everything_with_it() {
+    let scope = MemScope::new();
+    let before = Handle::current().metrics().num_alive_tasks();
+    let a = start(&scope, "a", &[]).await;
+    let b = start(&scope, "b", &["a"]).await;
+    linked(&a, 1).await;
+    let mut subscriber = b.subscribe("**").unwrap().open().await.unwrap();
+    let publisher = a.publisher("k").unwrap().declare().await.unwrap();
+    let watch = a.watch("**").await.unwrap();
+    let clone = a.clone();
+    drop(a);
+    assert!(clone.stats().await.is_ok());
+    drop((clone, b));
+    until("no tasks", async || Handle::current().metrics().num_alive_tasks() == before).await;
+    while in_time("the end", subscriber.recv()).await.is_some() {}
+    assert!(publisher.publish("v".into()).await.is_err());
+    drop(watch);
+}
+
+#[tokio::test]
+async fn nodes_that_leave_leave_no_task() {
+    let scope = MemScope::new();
+    let before = Handle::current().metrics().num_alive_tasks();
+    for _ in 0..20 {
+        let a = start(&scope, "a", &[]).await;
+        let b = start(&scope, "b", &["a"]).await;
+        linked(&b, 1).await;
+        in_time("both leave", async { tokio::join!(a.leave(), b.leave()) }).await;
+        until("no tasks", async || Handle::current().metrics().num_alive_tasks() == before).await;
+    }
+}
+
+#[tokio::test]
+async fn an_unreachable_seed_is_noticed_and_tried_again() {
+    let scope = MemScope::new();
+    let a = start(&scope, "a", &["b"]).await;
+    let mut notices = a.notices();
+    for _ in 0..2 {
+        match in_time("a notice", notices.next()).await {
+            Some(Notice::DialFailed { endpoint: at, seed: true, .. }) => {
+                assert_eq!(at, endpoint("b"));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let _b = start(&scope, "b", &[]).await;
+    linked(&a, 1).await;
+}
+
+#[tokio::test]
+async fn a_peer_of_another_bus_is_refused_with_the_reason() {
+    let scope = MemScope::new();
+    let a = start(&scope, "a", &[]).await;
+    let mut notices = a.notices();
+    let transport = std::sync::Arc::new(dse_transport_mem::MemTransport::new(&scope));
+    let stranger = dse_core::node::Node::builder("other", "s").unwrap();
+    let stranger = stranger.transport(transport).join(endpoint("a")).start().await.unwrap();
+    let mut strange_notices = stranger.notices();
+    match in_time("a notice", notices.next()).await {
+        Some(Notice::PeerRefused { why, .. }) => assert!(why.contains("bus"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    loop {
+        if let Some(Notice::DialFailed { error, .. }) =
+            in_time("a notice", strange_notices.next()).await
+        {
+            assert!(error.to_string().contains("bus"), "{error}");
+            break;
+        }
+    }
+}
