@@ -127,7 +127,7 @@ impl Meter {
         state.told_seq = consumed_seq.max(state.told_seq);
         state.told_window = window;
         for tap in &taps {
-            tap.credit_at.store(state.told_seq + u64::from(window / 4), SeqCst);
+            tap.credit_at.store(state.told_seq.saturating_add(u64::from(window / 4)), SeqCst);
         }
         news.then_some(Credit { alias: self.alias, consumed_seq: state.told_seq, window })
     }
@@ -234,7 +234,7 @@ impl Tap {
             queue,
             meter,
             consumed: AtomicU64::new(next_seq - 1),
-            credit_at: AtomicU64::new(next_seq - 1 + u64::from(INITIAL_WINDOW / 4)),
+            credit_at: AtomicU64::new((next_seq - 1).saturating_add(u64::from(INITIAL_WINDOW / 4))),
             done: AtomicBool::new(false),
             shed: AtomicBool::new(false),
             held: Mutex::new(None),

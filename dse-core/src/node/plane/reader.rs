@@ -90,7 +90,6 @@ pub(super) struct Reader {
     table: watch::Receiver<Table>,
     closing: watch::Receiver<Closing>,
     inlets: Vec<Option<Inlet>>,
-    live: usize,
     stages: Vec<Stage>,
 }
 
@@ -103,7 +102,7 @@ impl Reader {
     ) -> Self {
         let stages = table.borrow_and_update().iter().map(Stage::new).collect();
         let closing = link.closing();
-        Self { link, receiver, heard, table, closing, inlets: Vec::new(), live: 0, stages }
+        Self { link, receiver, heard, table, closing, inlets: Vec::new(), stages }
     }
 
     /// Reads until the link is gone or fails.
@@ -113,10 +112,11 @@ impl Reader {
             let closing = *self.closing.borrow_and_update();
             match closing {
                 Closing::Open => {}
-                Closing::Draining if self.live > 0 => {
+                // Not even Begin may have been read yet, so only the end of the lane tells.
+                Closing::Draining => {
                     drained_at.get_or_insert_with(|| Instant::now() + DRAIN_TIMEOUT);
                 }
-                Closing::Draining | Closing::Gone => return Ok(()),
+                Closing::Gone => return Ok(()),
             }
             tokio::select! {
                 biased;
@@ -196,8 +196,9 @@ impl Reader {
         if begin.encoding.len() > limits::ENCODING_BYTES {
             return Err(RecordFault::EncodingTooLong(alias));
         }
-        if begin.next_seq == 0 {
-            return Err(RecordFault::Backwards { alias, last_seq: 0, seq: 0 });
+        // Sequences begin at 1, and leave room for the number after the last.
+        if begin.next_seq == 0 || begin.next_seq == u64::MAX {
+            return Err(RecordFault::Backwards { alias, last_seq: 0, seq: begin.next_seq });
         }
         if self.inlets.len() <= place {
             self.inlets.resize_with(place + 1, || None);
@@ -207,7 +208,6 @@ impl Reader {
             return Err(RecordFault::AliasTaken(alias));
         }
         *free = Some(Inlet::open(begin, &self.link, &mut self.stages));
-        self.live += 1;
         Ok(())
     }
 
@@ -221,7 +221,6 @@ impl Reader {
     fn end(&mut self, end: End) -> Result<(), RecordFault> {
         let inlet = self.inlets.get_mut(end.alias as usize).and_then(Option::take);
         let inlet = inlet.ok_or(RecordFault::UnknownAlias(end.alias))?;
-        self.live -= 1;
         inlet.end(end.last_seq, end.reason == EndReason::Closed, &mut self.stages)
     }
 

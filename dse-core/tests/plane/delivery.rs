@@ -1,0 +1,72 @@
+//! What subscribers get: order, once, present state, gaps, restarts, ends.
+
+use dse_core::node::plane::PlaneRequest;
+use dse_core::node::{Closed, Delivery, Overflow};
+use dse_core::protocol::Kind;
+
+use super::world::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn samples_arrive_in_order_and_once() {
+    let (a, b) = (Node::new("a"), Node::new("b"));
+    link(&a, &b, 1);
+    let publisher = a.stream("x/y", Overflow::Block);
+    let mut subscriber = b.subscribe(1, "x/**");
+    a.route("x/y", 1);
+    let publishing = tokio::spawn(async move {
+        for i in 1..=100_000 {
+            publisher.publish(payload(i)).await.expect("published");
+        }
+        publisher.close().await
+    });
+    for i in 1..=100_000 {
+        let sample = next_sample(&mut subscriber).await;
+        assert_eq!((sample.seq, number(&sample)), (i, i));
+    }
+    assert!(matches!(next(&mut subscriber).await, Delivery::Ended { .. }));
+    let closed = publishing.await.expect("no panic");
+    assert_eq!(closed, Closed { delivered: 1, undelivered: Vec::new() });
+}
+
+#[tokio::test]
+async fn an_idle_state_begins_at_a_new_route_with_its_present_value() {
+    let (a, b) = (Node::new("a"), Node::new("b"));
+    let publisher = a.state("x");
+    for i in 1..=3 {
+        publisher.publish(payload(i)).await.expect("published");
+    }
+    link(&a, &b, 1);
+    let mut subscriber = b.subscribe(1, "x");
+    a.route("x", 1);
+    let sample = next_sample(&mut subscriber).await;
+    assert_eq!((sample.kind, sample.seq, number(&sample)), (Kind::State, 3, 3));
+}
+
+#[tokio::test]
+async fn a_second_subscription_gets_the_present_value_of_an_idle_state() {
+    let (a, b) = (Node::new("a"), Node::new("b"));
+    link(&a, &b, 1);
+    let publisher = a.state("x");
+    let mut first = b.subscribe(1, "x");
+    a.route("x", 1);
+    publisher.publish(payload(7)).await.expect("published");
+    assert_eq!(next_sample(&mut first).await.seq, 1);
+    let mut second = b.subscribe(2, "*");
+    assert_eq!(number(&next_sample(&mut second).await), 7);
+}
+
+#[tokio::test]
+async fn publisher_and_subscriber_of_one_node_find_each_other() {
+    let mut a = Node::new("a");
+    let publisher = a.stream("x", Overflow::Block);
+    let mut subscriber = a.subscribe(1, "x");
+    publisher.publish(payload(1)).await.expect("published");
+    let sample = next_sample(&mut subscriber).await;
+    assert_eq!((&sample.node, number(&sample)), (&a.info.node, 1));
+    drop(subscriber);
+    publisher.publish(payload(2)).await.expect("published");
+    assert_eq!(publisher.close().await.undelivered, []);
+    let unsubscribed = a.requests.recv().await.expect("a request");
+    assert!(matches!(unsubscribed, PlaneRequest::Unsubscribe(_)));
+    assert_eq!(a.requests.recv().await, Some(PlaneRequest::Undeclare(key("x"))));
+}

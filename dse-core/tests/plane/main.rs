@@ -1,0 +1,8 @@
+//! The data plane between nodes that have nothing else, over lanes in memory.
+
+mod delivery;
+mod faults;
+mod lane;
+mod reconnect;
+mod slow;
+mod world;

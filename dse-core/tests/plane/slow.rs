@@ -1,0 +1,314 @@
+//! Subscribers that are slower than their publisher, or take nothing at all.
+
+use std::time::{Duration, Instant};
+
+use dse_core::node::{Closed, Delivery, Overflow, PublishError, Subscriber};
+
+use super::world::*;
+
+/// Takes everything up to the end of the sequence. Returns how many samples came and how
+/// many were reported as lost, and checks that nothing is missing in between.
+async fn drain(subscriber: &mut Subscriber) -> (u64, u64) {
+    let (mut samples, mut lost, mut last) = (0, 0, 0);
+    loop {
+        match next(subscriber).await {
+            Delivery::Sample(sample) => {
+                assert_eq!(sample.seq, last + 1, "a silent gap");
+                last = sample.seq;
+                samples += 1;
+            }
+            Delivery::Gap { from_seq, to_seq, .. } => {
+                assert_eq!(from_seq, last + 1, "a gap that does not fit");
+                last = to_seq;
+                lost += to_seq - from_seq + 1;
+            }
+            Delivery::Ended { .. } => return (samples, lost),
+            other => panic!("unexpected: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn block_waits_for_a_subscriber_that_keeps_taking_samples() {
+    let (a, b) = (Node::new("a"), Node::new("b"));
+    link(&a, &b, 1);
+    let publisher = a.stream("x", Overflow::Block);
+    let mut subscriber = b.subscribe(1, "x");
+    a.route("x", 1);
+    let publishing = tokio::spawn(async move {
+        for i in 1..=500 {
+            publisher.publish(payload(i)).await.expect("published");
+        }
+        publisher.close().await
+    });
+    // Together much longer than the stall timeout.
+    for i in 1..=400 {
+        assert_eq!(next_sample(&mut subscriber).await.seq, i);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(drain_rest(&mut subscriber, 400).await, 100);
+    assert_eq!(publishing.await.expect("no panic").delivered, 1);
+    assert_eq!(a.plane.counters().stalls, 0);
+}
+
+async fn drain_rest(subscriber: &mut Subscriber, mut last: u64) -> u64 {
+    let before = last;
+    while let Delivery::Sample(sample) = next(subscriber).await {
+        assert_eq!(sample.seq, last + 1);
+        last = sample.seq;
+    }
+    last - before
+}
+
+#[tokio::test]
+async fn who_takes_nothing_is_stalled_then_catches_up_and_is_told_its_gap_at_once() {
+    let (a, b) = (Node::new("a"), Node::new("b"));
+    link(&a, &b, 1);
+    let publisher = a.stream("x", Overflow::Block);
+    let mut subscriber = b.subscribe(1, "x");
+    a.route("x", 1);
+    let start = Instant::now();
+    for i in 1..=100_000 {
+        publisher.publish(payload(i)).await.expect("published");
+    }
+    assert!(start.elapsed() >= STALL, "it did not wait at all");
+    assert!(start.elapsed() < STALL * 10, "it waited more than once");
+    assert_eq!(a.plane.counters().stalls, 1);
+    // Nothing is published any more, and still it is told.
+    let mut last = 0;
+    let (from, to) = loop {
+        match next(&mut subscriber).await {
+            Delivery::Sample(sample) => {
+                assert_eq!(sample.seq, last + 1);
+                last = sample.seq;
+            }
+            Delivery::Gap { from_seq, to_seq, .. } => break (from_seq, to_seq),
+            other => panic!("unexpected: {other:?}"),
+        }
+    };
+    assert_eq!((from, to), (last + 1, 100_000));
+    assert_eq!(a.plane.counters().drops, to - from + 1);
+    publisher.publish(payload(0)).await.expect("published");
+    assert_eq!(next_sample(&mut subscriber).await.seq, 100_001);
+    assert_eq!(b.plane.counters().gaps, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_sample_now_and_then_does_not_throttle_the_rest() {
+    let (a, b, c) = (Node::new("a"), Node::new("b"), Node::new("c"));
+    link(&a, &b, 1);
+    link(&a, &c, 2);
+    let publisher = a.stream("x", Overflow::Block);
+    let mut slow = b.subscribe(1, "x");
+    let mut fast = c.subscribe(1, "x");
+    a.route("x", 1);
+    a.route("x", 2);
+    let dawdling = tokio::spawn(async move {
+        loop {
+            next(&mut slow).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let publishing = tokio::spawn(async move {
+        let start = Instant::now();
+        for i in 1..=200_000 {
+            publisher.publish(payload(i)).await.expect("published");
+        }
+        drop(publisher);
+        start.elapsed()
+    });
+    assert_eq!(drain(&mut fast).await, (200_000, 0));
+    assert!(publishing.await.expect("no panic") < STALL * 20);
+    assert_eq!(a.plane.counters().stalls, 1);
+    dawdling.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stalled_link_slows_no_other_key_and_no_other_link() {
+    let (a, b, c) = (Node::new("a"), Node::new("b"), Node::new("c"));
+    let stopped = link(&a, &b, 1);
+    link(&a, &c, 2);
+    let x = a.stream("x", Overflow::Block);
+    let y = a.stream("y", Overflow::Block);
+    let mut dead = b.subscribe(1, "x");
+    let mut live = c.subscribe(1, "y");
+    a.route("x", 1);
+    a.route("y", 2);
+    stopped.there.shut();
+    let blocked = tokio::spawn(async move {
+        for i in 1..=1000 {
+            x.publish(payload(i)).await.expect("published");
+        }
+        x
+    });
+    let start = Instant::now();
+    for i in 1..=100_000 {
+        y.publish(payload(i)).await.expect("published");
+        if i % 32 == 0 {
+            for _ in 0..32 {
+                next_sample(&mut live).await;
+            }
+        }
+    }
+    assert!(start.elapsed() < Duration::from_secs(10));
+    let x = blocked.await.expect("no panic");
+    stopped.there.open();
+    let closing = tokio::spawn(x.close());
+    let (samples, lost) = drain(&mut dead).await;
+    assert_eq!(samples + lost, 1000);
+    assert!(lost > 0);
+    let closed = closing.await.expect("no panic");
+    assert_eq!(closed, Closed { delivered: 0, undelivered: vec![b.info.node.clone()] });
+}
+
+async fn drops_are_reported(overflow: Overflow) {
+    let (a, b) = (Node::new("a"), Node::new("b"));
+    link(&a, &b, 1);
+    let publisher = a.stream("x", overflow);
+    let mut subscriber = b.subscribe(1, "x");
+    a.route("x", 1);
+    let (mut last, mut lost) = (0, 0);
+    let mut take = |delivery| match delivery {
+        Delivery::Sample(sample) => {
+            assert_eq!(sample.seq, last + 1, "a silent gap");
+            last = sample.seq;
+            None
+        }
+        Delivery::Gap { from_seq, to_seq, .. } => {
+            assert_eq!(from_seq, last + 1, "a gap that does not fit");
+            last = to_seq;
+            lost += to_seq - from_seq + 1;
+            None
+        }
+        Delivery::Ended { .. } => Some((last, lost)),
+        other => panic!("unexpected: {other:?}"),
+    };
+    for round in 0..20_u64 {
+        for i in 1..=1000 {
+            publisher.publish(payload(round * 1000 + i)).await.expect("published");
+        }
+        // Now and then the subscriber takes some.
+        for delivery in (0..round).map_while(|_| subscriber.try_recv()) {
+            take(delivery);
+        }
+    }
+    drop(publisher);
+    let (last, lost) = loop {
+        if let Some(taken) = take(next(&mut subscriber).await) {
+            break taken;
+        }
+    };
+    assert_eq!(last, 20_000);
+    assert!(lost > 0);
+    assert_eq!(a.plane.counters().drops, lost);
+}
+
+#[tokio::test]
+async fn what_drop_oldest_drops_is_what_is_reported() {
+    drops_are_reported(Overflow::DropOldest).await;
+}
+
+#[tokio::test]
+async fn what_drop_newest_drops_is_what_is_reported() {
+    drops_are_reported(Overflow::DropNewest).await;
+}
+
+#[tokio::test]
+async fn a_state_is_conflated_without_a_gap_and_the_latest_arrives() {
+    let (a, b) = (Node::new("a"), Node::new("b"));
+    link(&a, &b, 1);
+    let publisher = a.state("x");
+    let mut subscriber = b.subscribe(1, "x");
+    a.route("x", 1);
+    for i in 1..=100_000 {
+        publisher.publish(payload(i)).await.expect("published");
+    }
+    let (mut last, mut samples) = (0, 0);
+    while last < 100_000 {
+        let sample = next_sample(&mut subscriber).await;
+        assert!(sample.seq > last);
+        assert_eq!(number(&sample), sample.seq);
+        last = sample.seq;
+        samples += 1;
+    }
+    assert!(samples < 10_000, "{samples} of 100,000 were never replaced");
+    assert_eq!((a.plane.counters().drops, b.plane.counters().gaps), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_subscribers_on_one_node_the_slow_one_loses_and_the_fast_one_does_not() {
+    let (a, b) = (Node::new("a"), Node::new("b"));
+    link(&a, &b, 1);
+    let publisher = a.stream("x", Overflow::Block);
+    let mut slow = b.subscribe(1, "x");
+    let mut fast = b.subscribe(2, "x");
+    a.route("x", 1);
+    let publishing = tokio::spawn(async move {
+        for i in 1..=100_000 {
+            publisher.publish(payload(i)).await.expect("published");
+        }
+        publisher.close().await
+    });
+    assert_eq!(drain(&mut fast).await, (100_000, 0));
+    assert_eq!(a.plane.counters().stalls, 0);
+    let (samples, lost) = drain(&mut slow).await;
+    assert_eq!(samples + lost, 100_000);
+    assert_eq!(b.plane.counters().drops, lost);
+    assert!(lost > 0);
+    publishing.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn try_publish_never_waits() {
+    let (a, b) = (Node::new("a"), Node::new("b"));
+    link(&a, &b, 1);
+    let publisher = a.stream("x", Overflow::Block);
+    let mut subscriber = b.subscribe(1, "x");
+    a.route("x", 1);
+    let mut published = 0;
+    while publisher.try_publish(payload(published + 1)).is_ok() {
+        published += 1;
+        tokio::task::yield_now().await;
+    }
+    assert!(published >= 64);
+    let refused = publisher.try_publish(payload(0));
+    assert_eq!(refused, Err(PublishError::WouldBlock(key("x"))));
+    for i in 1..=published {
+        assert_eq!(number(&next_sample(&mut subscriber).await), i);
+    }
+    until("there is credit again", || publisher.try_publish(payload(0)).is_ok()).await;
+}
+
+#[tokio::test]
+async fn what_a_stopped_subscriber_costs_is_bounded() {
+    let (a, b) = (Node::new("a"), Node::new("b"));
+    let stopped = link(&a, &b, 1);
+    let publisher = a.stream("x", Overflow::Block);
+    let _subscriber = b.subscribe(1, "x");
+    a.route("x", 1);
+    stopped.there.shut();
+    // 1 GiB of payload, all in one piece of memory: what is held is what was counted in.
+    let block = bytes::Bytes::from(vec![0; 64 * 1024]);
+    for _ in 0..16 * 1024 {
+        publisher.publish(block.clone()).await.expect("published");
+    }
+    let held = 16 * 1024 - a.plane.counters().drops;
+    assert!(held * 64 * 1024 <= 8 * 1024 * 1024, "{held} samples are held");
+}
+
+#[tokio::test]
+async fn a_sample_as_long_as_allowed_passes_and_one_longer_is_refused() {
+    let (a, b) = (Node::new("a"), Node::new("b"));
+    link(&a, &b, 1);
+    let publisher = a.stream("x", Overflow::Block);
+    let mut subscriber = b.subscribe(1, "x");
+    a.route("x", 1);
+    let longest = bytes::Bytes::from(vec![7; 16 * 1024 * 1024]);
+    for i in 1..=5 {
+        publisher.publish(longest.clone()).await.expect("published");
+        let sample = next_sample(&mut subscriber).await;
+        assert_eq!((sample.seq, sample.payload.len()), (i, longest.len()));
+    }
+    let longer = publisher.publish(vec![7; longest.len() + 1].into()).await;
+    assert!(matches!(longer, Err(PublishError::TooLong { .. })));
+}

@@ -1,0 +1,135 @@
+//! Nodes that are nothing but a data plane, and links between them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dse_core::node::plane::{LinkFault, Plane, PlaneConfig, PlaneRequest};
+use dse_core::node::{Delivery, Overflow, Publisher, Sample, Subscriber};
+use dse_core::protocol::{
+    Declaration, Incarnation, Key, KeyExpr, Kind, LinkId, NodeId, PeerInfo, Role, SubscriptionId,
+};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::lane::Wire;
+
+pub(crate) const STALL: Duration = Duration::from_millis(300);
+
+pub(crate) struct Node {
+    pub(crate) info: PeerInfo,
+    pub(crate) plane: Arc<Plane>,
+    pub(crate) faults: mpsc::Receiver<LinkFault>,
+    pub(crate) requests: mpsc::UnboundedReceiver<PlaneRequest>,
+}
+
+impl Node {
+    pub(crate) fn new(name: &str) -> Self {
+        Self::restarted(name, 1)
+    }
+
+    pub(crate) fn restarted(name: &str, incarnation: u64) -> Self {
+        let node = NodeId::new(name).expect("a node id");
+        let incarnation = Incarnation(incarnation);
+        let config = PlaneConfig { node: node.clone(), incarnation, stall_timeout: STALL };
+        let (faults_in, faults) = mpsc::channel(16);
+        let (requests_in, requests) = mpsc::unbounded_channel();
+        let plane = Plane::new(config, faults_in, requests_in);
+        let info = PeerInfo { node, incarnation, role: Role::Member, endpoints: Vec::new() };
+        Self { info, plane, faults, requests }
+    }
+
+    pub(crate) fn stream(&self, key: &str, overflow: Overflow) -> Publisher {
+        self.publisher(key, Kind::Stream, overflow, 0)
+    }
+
+    pub(crate) fn state(&self, key: &str) -> Publisher {
+        self.publisher(key, Kind::State, Overflow::Block, 0)
+    }
+
+    pub(crate) fn publisher(
+        &self,
+        key: &str,
+        kind: Kind,
+        overflow: Overflow,
+        history: usize,
+    ) -> Publisher {
+        let declaration = Declaration::new(self::key(key), kind, "text/plain");
+        self.plane.register(declaration, overflow, history).expect("a key that is free")
+    }
+
+    pub(crate) fn subscribe(&self, id: u64, keys: &str) -> Subscriber {
+        let keys = KeyExpr::new(keys).expect("a key expression");
+        self.plane.subscribe(SubscriptionId(id), keys, 65_536)
+    }
+
+    pub(crate) fn route(&self, key: &str, link: u64) {
+        self.plane.route_added(&self::key(key), LinkId(link));
+    }
+}
+
+/// Both directions of a link.
+pub(crate) struct Link {
+    pub(crate) id: u64,
+    pub(crate) there: Wire,
+    pub(crate) back: Wire,
+}
+
+/// Links two nodes under one number.
+pub(crate) fn link(a: &Node, b: &Node, id: u64) -> Link {
+    let link = Link { id, there: Wire::default(), back: Wire::default() };
+    let (a_sends, b_receives) = link.there.halves();
+    let (b_sends, a_receives) = link.back.halves();
+    a.plane.link_opened(LinkId(id), b.info.clone(), a_sends, a_receives, || {});
+    b.plane.link_opened(LinkId(id), a.info.clone(), b_sends, b_receives, || {});
+    link
+}
+
+impl Link {
+    /// The link breaks, and both ends know.
+    pub(crate) fn fall(&self, a: &Node, b: &Node) {
+        self.there.cut();
+        self.back.cut();
+        a.plane.link_closed(LinkId(self.id), false);
+        b.plane.link_closed(LinkId(self.id), false);
+    }
+}
+
+pub(crate) fn key(text: &str) -> Key {
+    Key::new(text).expect("a key")
+}
+
+pub(crate) fn payload(number: u64) -> Bytes {
+    Bytes::copy_from_slice(&number.to_le_bytes())
+}
+
+pub(crate) fn number(sample: &Sample) -> u64 {
+    let bytes = sample.payload[..8].try_into().expect("8 bytes");
+    u64::from_le_bytes(bytes)
+}
+
+/// The next delivery, which is to come soon.
+pub(crate) async fn next(subscriber: &mut Subscriber) -> Delivery {
+    timeout(Duration::from_secs(20), subscriber.recv())
+        .await
+        .expect("a delivery was awaited for 20 s")
+        .expect("the node goes on")
+}
+
+/// The next delivery, which is to be a sample.
+pub(crate) async fn next_sample(subscriber: &mut Subscriber) -> Sample {
+    match next(subscriber).await {
+        Delivery::Sample(sample) => sample,
+        other => panic!("a sample was due, not {other:?}"),
+    }
+}
+
+/// Waits for something that only a look can tell.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
