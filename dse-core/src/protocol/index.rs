@@ -10,11 +10,37 @@ use super::limits;
 use super::message::{Delta, Snapshot};
 use super::wire;
 
+/// Declarations by key, and the bytes that they take on the wire.
+#[derive(Debug, Default)]
+struct Declarations {
+    by_key: BTreeMap<Key, Declaration>,
+    bytes: usize,
+}
+
+impl Declarations {
+    fn insert(&mut self, declaration: Declaration) -> Option<Declaration> {
+        self.bytes += wire::encoded_len(&declaration);
+        let before = self.by_key.insert(declaration.key.clone(), declaration);
+        self.bytes -= before.as_ref().map_or(0, wire::encoded_len);
+        before
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Declaration> {
+        let before = self.by_key.remove(key);
+        self.bytes -= before.as_ref().map_or(0, wire::encoded_len);
+        before
+    }
+
+    fn is_within_limits(&self) -> bool {
+        self.by_key.len() <= limits::DECLARATIONS_PER_NODE && self.bytes <= limits::INDEX_BYTES
+    }
+}
+
 /// What this node declares.
 #[derive(Debug, Default)]
 pub(super) struct LocalIndex {
     version: IndexVersion,
-    declarations: BTreeMap<Key, Declaration>,
+    declarations: Declarations,
     /// Keys changed since the last announcement, with what was announced for them.
     changed: BTreeMap<Key, Option<Declaration>>,
 }
@@ -25,11 +51,11 @@ impl LocalIndex {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Declaration> {
-        self.declarations.values()
+        self.declarations.by_key.values()
     }
 
     pub(super) fn contains(&self, key: &Key) -> bool {
-        self.declarations.contains_key(key)
+        self.declarations.by_key.contains_key(key)
     }
 
     pub(super) fn declare(&mut self, declaration: Declaration) -> Result<(), CommandError> {
@@ -37,11 +63,20 @@ impl LocalIndex {
         if self.contains(&declaration.key) {
             return Err(CommandError::AlreadyDeclared(declaration.key));
         }
-        if self.declarations.len() >= limits::DECLARATIONS_PER_NODE {
+        if self.declarations.by_key.len() >= limits::DECLARATIONS_PER_NODE {
             return Err(CommandError::TooManyDeclarations { limit: limits::DECLARATIONS_PER_NODE });
         }
+        self.has_room_for(&declaration)?;
         self.replace(declaration.key.clone(), Some(declaration));
         Ok(())
+    }
+
+    /// An index travels as one snapshot, which must fit what a link may have unsent.
+    fn has_room_for(&self, declaration: &Declaration) -> Result<(), CommandError> {
+        let before = self.declarations.by_key.get(&declaration.key).map_or(0, wire::encoded_len);
+        let bytes = self.declarations.bytes - before + wire::encoded_len(declaration);
+        let limit = limits::INDEX_BYTES;
+        if bytes > limit { Err(CommandError::IndexTooLarge { limit }) } else { Ok(()) }
     }
 
     pub(super) fn redeclare(&mut self, declaration: Declaration) -> Result<(), CommandError> {
@@ -49,6 +84,7 @@ impl LocalIndex {
         if !self.contains(&declaration.key) {
             return Err(CommandError::NotDeclared(declaration.key));
         }
+        self.has_room_for(&declaration)?;
         self.replace(declaration.key.clone(), Some(declaration));
         Ok(())
     }
@@ -63,7 +99,7 @@ impl LocalIndex {
 
     fn replace(&mut self, key: Key, declaration: Option<Declaration>) {
         let before = match declaration {
-            Some(declaration) => self.declarations.insert(key.clone(), declaration),
+            Some(declaration) => self.declarations.insert(declaration),
             None => self.declarations.remove(&key),
         };
         self.changed.entry(key).or_insert(before);
@@ -75,7 +111,7 @@ impl LocalIndex {
         let mut set = Vec::new();
         let mut unset = Vec::new();
         for (key, before) in core::mem::take(&mut self.changed) {
-            match self.declarations.get(&key) {
+            match self.declarations.by_key.get(&key) {
                 Some(now) if before.as_ref() != Some(now) => set.push(now.clone()),
                 None if before.is_some() => unset.push(key),
                 _ => {}
@@ -123,7 +159,7 @@ impl LocalIndex {
 #[derive(Debug, Default)]
 pub(super) struct PeerIndex {
     version: IndexVersion,
-    declarations: BTreeMap<Key, Declaration>,
+    declarations: Declarations,
     partial: Option<Partial>,
 }
 
@@ -133,9 +169,12 @@ struct Partial {
     whole: bool,
     to: IndexVersion,
     parts: u32,
+    bytes: usize,
     set: Vec<Declaration>,
     unset: Vec<Key>,
 }
+
+const TOO_LARGE: &str = "the index is larger than a node's may be";
 
 /// One difference between a peer's index before and after.
 #[derive(Debug, PartialEq, Eq)]
@@ -151,7 +190,7 @@ impl PeerIndex {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Declaration> {
-        self.declarations.values()
+        self.declarations.by_key.values()
     }
 
     /// Forgets parts that came on a link that is no more.
@@ -166,7 +205,7 @@ impl PeerIndex {
         }
         let Snapshot { version, part, last, declarations } = part;
         self.collect(true, version, part, declarations, Vec::new())?;
-        Ok(if last { self.apply() } else { Vec::new() })
+        if last { self.apply() } else { Ok(Vec::new()) }
     }
 
     /// Takes a part of a delta; gives the changes at the last.
@@ -176,7 +215,7 @@ impl PeerIndex {
         }
         let Delta { from: _, to, part, last, set, unset } = part;
         self.collect(false, to, part, set, unset)?;
-        Ok(if last { self.apply() } else { Vec::new() })
+        if last { self.apply() } else { Ok(Vec::new()) }
     }
 
     fn collect(
@@ -189,7 +228,7 @@ impl PeerIndex {
     ) -> Result<(), &'static str> {
         if part == 0 && self.partial.is_none() {
             self.partial =
-                Some(Partial { whole, to, parts: 0, set: Vec::new(), unset: Vec::new() });
+                Some(Partial { whole, to, parts: 0, bytes: 0, set: Vec::new(), unset: Vec::new() });
         }
         let fits = |p: &&mut Partial| p.whole == whole && p.to == to && p.parts == part;
         let partial =
@@ -198,35 +237,38 @@ impl PeerIndex {
             return Err("a declaration is larger than it may be");
         }
         partial.parts += 1;
+        partial.bytes += set.iter().map(wire::encoded_len).sum::<usize>();
         partial.set.extend(set);
         partial.unset.extend(unset);
-        if partial.set.len().max(partial.unset.len()) > limits::DECLARATIONS_PER_NODE {
-            return Err("there are more declarations than a node may have");
+        let most = partial.set.len().max(partial.unset.len());
+        if most > limits::DECLARATIONS_PER_NODE || partial.bytes > limits::INDEX_BYTES {
+            return Err(TOO_LARGE);
         }
         Ok(())
     }
 
-    fn apply(&mut self) -> Vec<Change> {
-        let Some(partial) = self.partial.take() else { return Vec::new() };
+    fn apply(&mut self) -> Result<Vec<Change>, &'static str> {
+        let Some(partial) = self.partial.take() else { return Ok(Vec::new()) };
         self.version = partial.to;
         let mut changes = Vec::new();
         let mut unset = partial.unset;
         if partial.whole {
             let stays: alloc::collections::BTreeSet<&Key> =
                 partial.set.iter().map(|declaration| &declaration.key).collect();
-            unset = self.declarations.keys().filter(|key| !stays.contains(key)).cloned().collect();
+            let gone = self.declarations.by_key.keys().filter(|key| !stays.contains(key));
+            unset = gone.cloned().collect();
         }
         for key in unset {
             changes.extend(self.declarations.remove(&key).map(Change::Undeclared));
         }
         for now in partial.set {
-            match self.declarations.insert(now.key.clone(), now.clone()) {
+            match self.declarations.insert(now.clone()) {
                 None => changes.push(Change::Declared(now)),
                 Some(before) if before != now => changes.push(Change::Changed(now)),
                 Some(_) => {}
             }
         }
-        changes
+        if self.declarations.is_within_limits() { Ok(changes) } else { Err(TOO_LARGE) }
     }
 }
 

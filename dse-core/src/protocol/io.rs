@@ -466,6 +466,14 @@ pub enum CommandError {
         /// The limit.
         limit: usize,
     },
+    /// The node's declarations together are as long as they may be.
+    #[error(
+        "the declarations of this node would take more than {limit} bytes, which is the most a node may declare; shorten their keys and metadata, or use a second node"
+    )]
+    IndexTooLarge {
+        /// The limit.
+        limit: usize,
+    },
     /// The node has as many subscriptions as one interest can say.
     #[error("this node has {limit} subscriptions, which is the most a node may have")]
     TooManySubscriptions {

@@ -24,6 +24,8 @@ pub const ENCODING_BYTES: usize = 127;
 pub const DECLARATION_BYTES: usize = 2048;
 /// Most declarations of one node.
 pub const DECLARATIONS_PER_NODE: usize = 16_384;
+/// Most bytes of all declarations of one node together, as they are encoded.
+pub const INDEX_BYTES: usize = 2 * 1024 * 1024;
 /// Most member nodes of one bus.
 pub const PEERS_PER_BUS: usize = 4096;
 /// Most patterns in the interest that one node has in another.
