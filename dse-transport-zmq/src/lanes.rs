@@ -75,7 +75,9 @@ impl Writer {
                 self.fate.end(End::Lost(error.to_string()));
                 Outgoing::Over
             }
-            Poll::Pending => Outgoing::Busy(tokio::spawn(finish(sending, Arc::clone(&self.fate)))),
+            Poll::Pending => {
+                Outgoing::Busy(tokio::spawn(finish(self.lane, sending, Arc::clone(&self.fate))))
+            }
         };
     }
 
@@ -121,14 +123,19 @@ async fn say_goodbye(outlet: Outlet, bye: ZmqMessage) {
     }
 }
 
-/// Waits for a send. If it takes long the peer is suspected, if too long the link ends.
+/// Waits for a send. If it takes too long the link ends. Before that a stalled data lane
+/// makes the peer suspect. A stalled control lane does not: no probe could pass it, and
+/// a peer that is busy would be taken for dead.
 async fn finish(
+    lane: Lane,
     mut sending: impl Future<Output = Result<Outlet, ZmqError>> + Unpin,
     fate: Arc<Fate>,
 ) -> Option<Outlet> {
     let mut sent = tokio::time::timeout(SEND_STALLED, &mut sending).await;
     if sent.is_err() {
-        fate.suspect();
+        if lane == Lane::Data {
+            fate.suspect();
+        }
         sent = tokio::time::timeout(SEND_TIMEOUT - SEND_STALLED, sending).await;
     }
     let why = match sent {
@@ -207,7 +214,7 @@ impl Reader {
     }
 }
 
-/// A send that takes this long starts a probe, whose verdict comes soon.
+/// A data frame that takes this long starts a probe, whose verdict comes soon.
 const SEND_STALLED: Duration = Duration::from_secs(1);
 /// How long a send may take, even if the peer answers probes. A message that is held up
 /// cannot be taken back from the socket.
