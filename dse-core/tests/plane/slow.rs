@@ -184,8 +184,8 @@ async fn drops_are_reported(overflow: Overflow) {
         other => panic!("unexpected: {other:?}"),
     };
     for round in 0..20_u64 {
-        for i in 1..=1000 {
-            publisher.publish(payload(round * 1000 + i)).await.expect("published");
+        for i in 1..=10_000 {
+            publisher.publish(payload(round * 10_000 + i)).await.expect("published");
         }
         // Now and then the subscriber takes some.
         for delivery in (0..round).map_while(|_| subscriber.try_recv()) {
@@ -198,7 +198,7 @@ async fn drops_are_reported(overflow: Overflow) {
             break taken;
         }
     };
-    assert_eq!(last, 20_000);
+    assert_eq!(last, 200_000);
     assert!(lost > 0);
     assert_eq!(a.plane.counters().drops, lost);
 }
