@@ -1,0 +1,37 @@
+//! The parts of the program `dse-node`.
+//!
+//! This library is the program's own: embed `dse-core` with the transports that you
+//! need instead.
+//!
+//! | modules | hold |
+//! |---|---|
+//! | `cli`, `options`, `config`, `settings` | what the user says, from words to checked settings |
+//! | `program`, `commands`, `outcome` | what is done about it, and how it ends |
+//! | `session` | a command's node, found by others (`local_nodes`) and left in order |
+//! | `transports`, `incarnation`, `folders` | what a node is started with |
+//! | `sources`, `sinks`, `samples` | what `run` publishes, and where samples go |
+//! | `context`, `console`, `input` | what surrounds a command |
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod console;
+pub mod context;
+pub mod duration;
+pub mod folders;
+pub mod incarnation;
+pub mod input;
+pub mod key_template;
+pub mod local_nodes;
+pub mod options;
+pub mod outcome;
+pub mod program;
+pub mod samples;
+pub mod session;
+pub mod settings;
+pub mod sinks;
+pub mod sources;
+pub mod table;
+pub mod transports;
+pub mod troubles;

@@ -1,0 +1,58 @@
+//! How commands end: done (0), failed (1), used wrongly (2).
+
+use std::fmt;
+use std::io;
+
+/// The exit status of a command that did what it was asked to.
+pub const DONE: u8 = 0;
+/// The exit status of a command that could not.
+pub const FAILED: u8 = 1;
+/// The exit status of a command that was called wrongly.
+pub const USAGE: u8 = 2;
+
+/// The command was called wrongly.
+#[derive(Debug)]
+struct Usage(String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// The error of a command that was called wrongly.
+pub fn usage(what: impl fmt::Display) -> anyhow::Error {
+    anyhow::Error::new(Usage(what.to_string()))
+}
+
+/// The exit status that an error stands for.
+pub fn status_of(error: &anyhow::Error) -> u8 {
+    if error.chain().any(|cause| cause.is::<Usage>()) {
+        USAGE
+    } else if nobody_reads(error) {
+        DONE
+    } else {
+        FAILED
+    }
+}
+
+/// Did the reader of standard output go, as in `dse-node sub '**' | head -1`? That is no
+/// failure.
+pub fn nobody_reads(error: &anyhow::Error) -> bool {
+    let broken = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(broken))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses() {
+        assert_eq!(status_of(&usage("no").context("while")), USAGE);
+        assert_eq!(status_of(&anyhow::anyhow!("no")), FAILED);
+        assert_eq!(status_of(&io::Error::from(io::ErrorKind::BrokenPipe).into()), DONE);
+    }
+}

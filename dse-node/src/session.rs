@@ -1,0 +1,245 @@
+//! A command's node: started from settings, found by others, and left in order.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use dse_core::node::Node;
+use dse_core::protocol::{BusId, Endpoint, Key, KeyExpr, Report};
+use tokio::task::JoinSet;
+
+use crate::console::Console;
+use crate::context::Context;
+use crate::incarnation;
+use crate::local_nodes::{self, Entry, LocalNode};
+use crate::outcome::usage;
+use crate::settings::Settings;
+use crate::transports::{self, Scheme};
+use crate::troubles::{self, Troubles};
+
+/// What a command is on the bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A node under the name itself, which comes back under it.
+    Stays,
+    /// A node for as long as this command runs.
+    Passes(&'static str),
+    /// A guest: it only asks.
+    Asks(&'static str),
+}
+
+/// A command's node.
+#[derive(Debug)]
+pub struct Session {
+    /// The node.
+    pub node: Node,
+    bus: BusId,
+    has_seeds: bool,
+    troubles: Arc<Mutex<Troubles>>,
+    _entry: Option<Entry>,
+    _logging: JoinSet<()>,
+}
+
+impl Session {
+    /// Starts the node and makes it and the others of this machine known to each other.
+    ///
+    /// # Errors
+    /// It cannot listen, has no proof of its identity, or shares no transport with the
+    /// nodes that are there.
+    pub async fn start(settings: &Settings, part: Part, context: &Context) -> Result<Self> {
+        let folder = settings.folders.runtime_of(&settings.bus)?;
+        let id = match part {
+            Part::Stays => settings.name.clone(),
+            Part::Passes(command) | Part::Asks(command) => settings.passing_id(command)?,
+        };
+        let incarnation = incarnation::next(settings, part == Part::Stays);
+        let mut builder =
+            Node::builder(settings.bus.as_str(), id.as_str())?.incarnation(incarnation);
+        for scheme in &settings.schemes {
+            builder = builder.transport(transports::open(*scheme, settings, context).await?);
+        }
+        if let Part::Asks(_) = part {
+            builder = builder.guest();
+        } else {
+            for endpoint in listen_at(settings)? {
+                builder = builder.listen(endpoint);
+            }
+            for endpoint in &settings.advertise {
+                builder = builder.advertise(endpoint.clone());
+            }
+        }
+        for endpoint in &settings.join {
+            builder = builder.join(endpoint.clone());
+        }
+        let node = builder.start().await?;
+
+        let troubles = Arc::new(Mutex::new(Troubles::default()));
+        let mut logging = JoinSet::new();
+        logging.spawn(troubles::follow(node.notices(), troubles.clone()));
+
+        // First bound, then published, then the others read: RULES 17.
+        let endpoints = node.endpoints().to_vec();
+        let entry = match part {
+            Part::Asks(_) => None,
+            _ if endpoints.is_empty() => None,
+            _ => {
+                let pid = std::process::id();
+                let local = LocalNode { node: id, incarnation, pid, endpoints };
+                Some(local_nodes::publish(&folder, &local)?)
+            }
+        };
+        let others = local_nodes::others(&folder, entry.as_ref())?;
+        let hints = hints(&others, &settings.schemes);
+        if hints.is_empty() && !others.is_empty() && settings.join.is_empty() {
+            return Err(no_shared_transport(&others, settings));
+        }
+        for endpoint in hints {
+            node.hint(endpoint).await?;
+        }
+        Ok(Self {
+            node,
+            bus: settings.bus.clone(),
+            has_seeds: !settings.join.is_empty(),
+            troubles,
+            _entry: entry,
+            _logging: logging,
+        })
+    }
+
+    /// Asks the bus. Where seeds are given, somebody must have been reached in time.
+    ///
+    /// # Errors
+    /// Nobody was reached, and why; or the node has stopped.
+    pub async fn ask(&self, keys: &KeyExpr, timeout: Duration) -> Result<Report> {
+        let report = self.node.request(keys.as_str(), timeout).await?;
+        if !report.complete && report.answered == 0 && self.has_seeds {
+            bail!("no node of bus {} was reached within {timeout:?}{}", self.bus, self.why());
+        }
+        Ok(report)
+    }
+
+    /// Waits until every node that is there is linked. A question that nobody has an
+    /// answer to makes sure of that.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn meet(&self, timeout: Duration) -> Result<Report> {
+        self.ask(&KeyExpr::from(&Key::new("dse.nobody-has-this")?), timeout).await
+    }
+
+    /// Checks, where seeds are given, that some node was reached.
+    ///
+    /// # Errors
+    /// None was, and why.
+    pub async fn check_reached(&self) -> Result<()> {
+        if self.has_seeds && self.node.nodes().await?.is_empty() {
+            bail!("no node of bus {} was reached{}", self.bus, self.why());
+        }
+        Ok(())
+    }
+
+    /// What stood in the way of links, as the end of a sentence.
+    fn why(&self) -> String {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).to_string()
+    }
+
+    /// Says who did not answer, and why; true if all did.
+    pub async fn explain(&self, report: &Report, console: &Console) -> bool {
+        for missing in &report.missing {
+            console.note(format!("{} is missing: {}", missing.node, missing.reason)).await;
+        }
+        if !report.complete && report.missing.is_empty() {
+            let why = self.why();
+            console.note(format!("it is not certain that all nodes were asked{why}")).await;
+        }
+        report.complete
+    }
+
+    /// Leaves the bus in order, within 2 s.
+    pub async fn leave(self) {
+        self.node.leave().await;
+    }
+}
+
+/// Where to listen: at what is said, and for each transport about which nothing is said
+/// at a place of its own choice.
+fn listen_at(settings: &Settings) -> Result<Vec<Endpoint>> {
+    let mut endpoints = settings.listen.clone();
+    for scheme in &settings.schemes {
+        if settings.listen.iter().any(|endpoint| endpoint.scheme() == scheme.name()) {
+            continue;
+        }
+        // A node that joins others elsewhere must be reachable for them.
+        let default = match scheme {
+            Scheme::Quic if settings.joins_another_machine() => "quic://0.0.0.0:0",
+            Scheme::Quic => "quic://127.0.0.1:0",
+            Scheme::Zmq => "zmq://ipc",
+            Scheme::Mem => "mem://*",
+        };
+        endpoints.push(Endpoint::new(default)?);
+    }
+    Ok(endpoints)
+}
+
+/// One endpoint for each node that can be reached over one of the transports.
+fn hints(others: &[LocalNode], schemes: &[Scheme]) -> Vec<Endpoint> {
+    let usable = |local: &LocalNode, endpoint: &Endpoint| match Scheme::of(endpoint) {
+        Ok(Scheme::Mem) => local.pid == std::process::id() && schemes.contains(&Scheme::Mem),
+        Ok(scheme) => schemes.contains(&scheme),
+        Err(_) => false,
+    };
+    let best = |local: &LocalNode| {
+        local.endpoints.iter().find(|endpoint| usable(local, endpoint)).cloned()
+    };
+    others.iter().filter_map(best).collect()
+}
+
+fn no_shared_transport(others: &[LocalNode], settings: &Settings) -> anyhow::Error {
+    let mut theirs: Vec<_> =
+        others.iter().flat_map(|other| &other.endpoints).map(|it| it.scheme().to_owned()).collect();
+    theirs.sort();
+    theirs.dedup();
+    let ours: Vec<_> = settings.schemes.iter().map(|scheme| scheme.name()).collect();
+    let bus = &settings.bus;
+    let (ours, shown) = (ours.join(" and "), theirs.join(" and "));
+    if theirs == ["mem"] {
+        return anyhow!(
+            "nodes of bus {bus} run within another process (transport mem), where this one cannot reach them: use another --bus"
+        );
+    }
+    let flag = theirs.iter().find(|scheme| *scheme != "mem").map_or("quic", String::as_str);
+    usage(format!(
+        "nodes of bus {bus} run on this machine over {shown}, but this command uses {ours}: add --transport {flag}, or choose another --bus"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use dse_core::protocol::{Incarnation, NodeId};
+
+    use super::*;
+
+    fn local(pid: u32, endpoints: &[&str]) -> LocalNode {
+        LocalNode {
+            node: NodeId::new("a").expect("valid"),
+            incarnation: Incarnation(1),
+            pid,
+            endpoints: endpoints.iter().map(|it| it.parse().expect("valid")).collect(),
+        }
+    }
+
+    #[test]
+    fn each_local_node_gives_one_endpoint_of_a_shared_transport() {
+        let own = std::process::id();
+        let others = [
+            local(own, &["zmq://ipc/00000000000000ff", "quic://10.0.0.1:1", "quic://10.0.0.2:1"]),
+            local(own, &["mem://a"]),
+            local(own + 1, &["mem://b"]),
+        ];
+        let texts = |schemes: &[Scheme]| -> Vec<String> {
+            hints(&others, schemes).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(texts(&[Scheme::Quic]), ["quic://10.0.0.1:1"]);
+        assert_eq!(texts(&[Scheme::Mem]), ["mem://a"]);
+    }
+}

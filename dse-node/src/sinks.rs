@@ -1,0 +1,137 @@
+//! Where `run` puts what it subscribes to: standard output or a file of JSON lines.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::{Context, Result};
+use dse_core::node::{Delivery, Node, Subscriber};
+use dse_core::protocol::KeyExpr;
+use serde::Deserialize;
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt;
+use tokio::task::JoinSet;
+
+use crate::console::Console;
+use crate::samples;
+
+/// Most bytes that are collected before they are written.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// A sink as flags or a configuration file tell it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SinkConfig {
+    /// Lines on standard output.
+    Stdout(StdoutConfig),
+    /// JSON lines at the end of a file.
+    Jsonl(JsonlConfig),
+}
+
+/// What to print.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct StdoutConfig {
+    /// Which keys.
+    pub keys: KeyExpr,
+}
+
+/// What to write, and where.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct JsonlConfig {
+    /// Which keys.
+    pub keys: KeyExpr,
+    /// The file; made if it is missing, else appended to.
+    pub path: PathBuf,
+}
+
+impl FromStr for JsonlConfig {
+    type Err = String;
+
+    /// Reads the flag's form: `KEYEXPR=PATH`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (keys, path) = text
+            .split_once('=')
+            .ok_or("write KEYEXPR=PATH, as in --record 'host/**=samples.jsonl'")?;
+        let keys = KeyExpr::new(keys).map_err(|error| error.to_string())?;
+        Ok(Self { keys, path: path.into() })
+    }
+}
+
+impl SinkConfig {
+    /// Subscribes, and starts the sink as a task of `tasks`.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or the node takes no more subscriptions.
+    pub async fn start(
+        self,
+        node: &Node,
+        console: &Console,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<()> {
+        let (keys, mut output) = match self {
+            Self::Stdout(config) => (config.keys, Output::Console(console.clone())),
+            Self::Jsonl(config) => {
+                let opening = File::options().create(true).append(true).open(&config.path).await;
+                let shown = config.path.display().to_string();
+                let file = opening.with_context(|| format!("cannot write to {shown}"))?;
+                (config.keys, Output::File { file, shown })
+            }
+        };
+        let mut subscriber = node.subscribe(keys.as_str())?.open().await?;
+        tasks.spawn(async move {
+            if let Err(error) = write_all(&mut subscriber, &mut output).await {
+                tracing::error!("the sink of {keys} has stopped: {error:#}");
+            }
+        });
+        Ok(())
+    }
+}
+
+enum Output {
+    Console(Console),
+    File { file: File, shown: String },
+}
+
+impl Output {
+    fn append(&self, delivery: &Delivery, batch: &mut Vec<u8>) {
+        match (delivery, self) {
+            (Delivery::Sample(sample), Self::Console(console)) if !console.json() => {
+                samples::append_text(sample, batch);
+            }
+            (Delivery::Sample(sample), _) => samples::append_json(sample, batch),
+            (Delivery::Gap { node, key, from_seq, to_seq }, _) => {
+                tracing::warn!("{key} of {node}: samples {from_seq} to {to_seq} are lost");
+            }
+            _ => {}
+        }
+    }
+
+    async fn write(&mut self, batch: &[u8]) -> Result<()> {
+        match self {
+            Self::Console(console) => console.print(batch).await.context("standard output"),
+            Self::File { file, shown } => {
+                let written = async {
+                    file.write_all(batch).await?;
+                    file.flush().await
+                };
+                written.await.with_context(|| shown.clone())
+            }
+        }
+    }
+}
+
+/// Writes what comes, in batches: all that is there, in one go.
+async fn write_all(subscriber: &mut Subscriber, output: &mut Output) -> Result<()> {
+    let mut batch = Vec::new();
+    while let Some(delivery) = subscriber.recv().await {
+        output.append(&delivery, &mut batch);
+        while batch.len() < BATCH_BYTES
+            && let Some(delivery) = subscriber.try_recv()
+        {
+            output.append(&delivery, &mut batch);
+        }
+        output.write(&batch).await?;
+        batch.clear();
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! How nodes find each other.
+
+use crate::support::Place;
+
+/// Starts `count` nodes at once and waits until a guest sees them all.
+fn cold_start(transport: &'static str, count: usize) {
+    let place = Place::new(transport);
+    let names: Vec<_> = (0..count).map(|number| format!("n{number}")).collect();
+    let starting: Vec<_> = names
+        .iter()
+        .map(|name| place.starts(&["run", "--json", "--name", name, "--value", "of/{node}=1"]))
+        .collect();
+    let _nodes: Vec<_> = starting.into_iter().map(crate::support::Node::of).collect();
+    let listing = place.json(&["ls", "of/*", "--json", "--timeout", "15"]);
+    assert_eq!(listing["expected"], count, "{listing}");
+    assert_eq!(listing["declarations"].as_array().map(Vec::len), Some(count), "{listing}");
+}
+
+#[test]
+fn nodes_that_start_together_find_each_other_over_quic() {
+    cold_start("quic", 6);
+}
+
+#[test]
+fn nodes_that_start_together_find_each_other_over_zmq() {
+    cold_start("zmq", 6);
+}
+
+#[test]
+fn nodes_of_different_buses_do_not_meet() {
+    let place = Place::new("quic");
+    let _a = place.node("a", &["--bus", "one"]);
+    let listing = place.json(&["nodes", "--json", "--bus", "two"]);
+    assert_eq!(listing["nodes"].as_array().map(Vec::len), Some(0), "{listing}");
+}
+
+#[test]
+fn a_node_is_joined_by_address_and_by_host_name() {
+    let place = Place::new("quic");
+    let elsewhere = Place::new("quic");
+    for (listen, host) in [
+        ("quic://127.0.0.1:0", "localhost"),
+        ("quic://[::1]:0", "[::1]"),
+        ("quic://127.0.0.1:0", "127.0.0.1"),
+    ] {
+        let name = format!("seed-{}", host.len());
+        let node = place.node(&name, &["--listen", listen]);
+        let (_, port) = node.endpoints[0].rsplit_once(':').expect("a port");
+        let files = issue(&place, "guest");
+        let url = format!("quic://{host}:{port}");
+        let mut args = vec!["nodes", "--json", "--join", &url, "--name", "guest"];
+        args.extend(files.iter().map(String::as_str));
+        let listing = elsewhere.json(&args);
+        assert_eq!(listing["nodes"][0]["node"], name.as_str(), "{listing}");
+        node.running.kill();
+    }
+}
+
+/// The flags for a certificate that the authority of `place` issues for `name`.
+pub(crate) fn issue(place: &Place, name: &str) -> Vec<String> {
+    let out = place.path("issued");
+    let out = out.to_string_lossy();
+    let issued = place.json(&["ca", "issue", name, "--out", &out, "--json"]);
+    let file = |field: &str| issued[field].as_str().expect("a path").to_owned();
+    let flags = [("--cert", "cert"), ("--key", "key"), ("--ca", "ca")];
+    flags.into_iter().flat_map(|(flag, field)| [flag.to_owned(), file(field)]).collect()
+}
+
+#[test]
+fn nodes_over_zmq_meet_on_loopback_tcp() {
+    let place = Place::new("zmq");
+    let elsewhere = Place::new("zmq");
+    let node = place.node("a", &["--listen", "zmq://127.0.0.1:0"]);
+    let listing = elsewhere.json(&["nodes", "--json", "--join", &node.endpoints[0]]);
+    assert_eq!(listing["nodes"][0]["node"], "a", "{listing}");
+}
+
+#[test]
+fn a_node_may_use_several_transports() {
+    let place = Place::new("quic");
+    let node =
+        place.node("a", &["--listen", "quic://127.0.0.1:0", "--listen", "zmq://127.0.0.1:0"]);
+    assert_eq!(node.endpoints.len(), 2, "{:?}", node.endpoints);
+    for transport in ["quic", "zmq"] {
+        let listing = place.json(&["nodes", "--json", "--transport", transport]);
+        assert_eq!(listing["nodes"][0]["transport"], transport, "{listing}");
+    }
+}
+
+#[test]
+fn nodes_that_share_no_transport_are_told_so() {
+    let place = Place::new("quic");
+    let _a = place.node("a", &["--transport", "zmq"]);
+    let listing = place.ends(&["ls"]);
+    assert_eq!(listing.code, Some(2));
+    assert!(listing.stderr.contains("over zmq"), "{}", listing.stderr);
+    assert!(listing.stderr.contains("--transport zmq"), "{}", listing.stderr);
+}
+
+#[test]
+fn the_authority_issues_and_shows_certificates() {
+    let place = Place::new("quic");
+    let missing = place.ends(&["ca", "show"]);
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.stderr.contains("ca init"), "{}", missing.stderr);
+
+    let made = place.json(&["ca", "init", "--json"]);
+    assert_eq!(made["authority"], true);
+    let again = place.json(&["ca", "init", "--json"]);
+    assert_eq!(made["sha256"], again["sha256"], "an authority is made once");
+    let flags = issue(&place, "web-2");
+    let shown = place.json(&["ca", "show", &flags[1], "--json"]);
+    assert_eq!(shown["name"], "web-2");
+    assert_eq!(shown["issuer"], made["subject"]);
+}

@@ -1,0 +1,15 @@
+//! The program as a user meets it: real processes, real sockets.
+//!
+//! Each test has folders of its own, names no port, and waits for what the program says.
+
+mod configuration;
+mod discovery;
+mod errors;
+mod garbage;
+mod host;
+mod life;
+mod namespaces;
+mod publishing;
+mod shapes;
+mod sources;
+mod support;
