@@ -1,16 +1,23 @@
 //! Framing: a lane is a stream of frames, each its length as a little-endian u32 and
 //! its bytes.
 
+use std::future::poll_fn;
 use std::mem;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use dse_core::transport::TransportError;
 use quinn::{ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::refusal::link_error;
+
+/// A lane that is dropped has this long to deliver what it took.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// What stands before each frame.
 pub(crate) const LENGTH_BYTES: usize = 4;
@@ -102,6 +109,36 @@ impl LaneWriter {
         };
         stream.finish().map_err(|_| ended())?;
         Ok(stream.stopped())
+    }
+}
+
+impl Drop for LaneWriter {
+    /// Ends the stream, and holds the connection until the peer has acknowledged that.
+    /// `quinn` would close the connection at once, but with one packet that is sent only
+    /// if congestion control allows for it at that moment, and never again if it is lost:
+    /// the peer of a busy link would often not hear of its end.
+    fn drop(&mut self) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        match mem::replace(&mut self.state, Writing::Ended) {
+            Writing::Ready(stream) => {
+                runtime.spawn(timeout(LINGER, deliver_end(stream)));
+            }
+            Writing::Busy(mut rest) => {
+                runtime.spawn(timeout(LINGER, async move {
+                    if let Ok(stream) = poll_fn(|cx| rest.poll_written(cx)).await {
+                        deliver_end(stream).await;
+                    }
+                }));
+            }
+            Writing::Ended => {}
+        }
+    }
+}
+
+async fn deliver_end(mut stream: SendStream) {
+    if stream.finish().is_ok() {
+        // Acknowledged, not wanted or gone: there is nothing more to do for it.
+        let _ = stream.stopped().await;
     }
 }
 

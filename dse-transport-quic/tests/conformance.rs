@@ -3,12 +3,12 @@
 mod common;
 
 use std::any::Any;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use common::{TestAuthority, Wanted, endpoint, link, listen, node, socket_address};
+use common::{TestAuthority, Wanted, Way, endpoint, link, listen, node, socket_address};
 use dse_core::conformance::{Harness, Silenceable};
 use dse_core::protocol::Endpoint;
 use dse_core::transport::Transport;
@@ -62,55 +62,6 @@ impl Harness for QuicHarness {
 impl QuicHarness {
     fn node(&self) -> QuicTransport {
         node(self.identity.clone())
-    }
-}
-
-/// Passes datagrams between one dialler and a listener, until it is cut.
-struct Way {
-    endpoint: Endpoint,
-    cut: Arc<AtomicBool>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Way {
-    async fn to(listener: SocketAddr) -> Self {
-        let socket = || tokio::net::UdpSocket::bind("127.0.0.1:0");
-        let near = socket().await.expect("a socket");
-        let far = socket().await.expect("a socket");
-        far.connect(listener).await.expect("loopback");
-        let endpoint = endpoint(&format!("quic://{}", near.local_addr().expect("it is bound")));
-        let cut = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn(relay(near, far, cut.clone()));
-        Self { endpoint, cut, task }
-    }
-}
-
-impl Drop for Way {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn relay(near: tokio::net::UdpSocket, far: tokio::net::UdpSocket, cut: Arc<AtomicBool>) {
-    let mut dialler = None;
-    let (mut there, mut back) = (vec![0; 65_536], vec![0; 65_536]);
-    loop {
-        let sent = tokio::select! {
-            Ok((len, from)) = near.recv_from(&mut there) => {
-                dialler = Some(from);
-                if cut.load(Ordering::Relaxed) { continue }
-                far.send(&there[..len]).await
-            }
-            Ok(len) = far.recv(&mut back) => {
-                let Some(dialler) = dialler else { continue };
-                if cut.load(Ordering::Relaxed) { continue }
-                near.send_to(&back[..len], dialler).await
-            }
-            else => return,
-        };
-        if sent.is_err() {
-            return;
-        }
     }
 }
 

@@ -3,12 +3,13 @@
 mod common;
 
 use std::net::UdpSocket;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::{
-    SOON, TestAuthority, Wanted, data_frame, endpoint, exchange, link, listen, node, recv_control,
-    send_control, send_data, socket_address, within,
+    SOON, TestAuthority, Wanted, Way, data_frame, endpoint, exchange, link, listen, node,
+    recv_control, send_control, send_data, socket_address, within,
 };
 use dse_core::transport::{DATA_FRAME_BYTES, Transport, TransportError};
 
@@ -178,6 +179,89 @@ async fn who_does_not_read_holds_the_sender_up_and_not_control() {
     exchange(&mut near, &mut far).await;
 }
 
+/// A process that is stopped (SIGSTOP) neither reads nor acknowledges. Here it is a
+/// runtime that nobody drives.
+#[test]
+fn a_stopped_peer_bounds_what_is_sent_and_gets_it_when_it_wakes() {
+    const FRAME: usize = 64 * 1024;
+    let ca = TestAuthority::new();
+    let (a, b) = (ca.node("dse:a"), ca.node("dse:b"));
+    let stoppable =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let running = tokio::runtime::Runtime::new().expect("a runtime");
+    let (mut listener, at) = stoppable.block_on(listen(&a, "quic://127.0.0.1:0"));
+    let dialling = running.spawn(async move { b.connect(&at).await });
+    let mut far = stoppable.block_on(within(SOON, "accept", listener.accept())).expect("accept");
+    let mut near = running.block_on(dialling).expect("no panic").expect("connect");
+    let taken = running.block_on(async {
+        let payload = Bytes::from(vec![7; FRAME]);
+        let mut taken = 0;
+        loop {
+            let sending = send_data(near.data_sender.as_mut(), data_frame(payload.clone()));
+            match tokio::time::timeout(Duration::from_millis(500), sending).await {
+                Ok(sent) => sent.expect("the link is up"),
+                Err(_) => return taken,
+            }
+            taken += 1;
+            assert!(taken * FRAME < 4 * 1024 * 1024, "it took {taken} frames for a stopped peer");
+        }
+    });
+    stoppable.block_on(within(SOON, "all that was taken", async {
+        for _ in 0..taken {
+            let frame = std::future::poll_fn(|cx| far.data_receiver.poll_recv(cx)).await;
+            assert_eq!(frame.expect("the link is up").body.len(), FRAME);
+        }
+    }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_link_is_repeated_until_it_arrives() {
+    let ca = TestAuthority::new();
+    let (a, b) = (ca.node("dse:a"), ca.node("dse:b"));
+    let (mut listener, at) = listen(&a, "quic://127.0.0.1:0").await;
+    let way = Way::to(socket_address(&at)).await;
+    let (mut near, mut far) = link(&b, listener.as_mut(), &way.endpoint).await;
+    exchange(&mut near, &mut far).await;
+    // The search for the path's packet size ends, and nothing else is said.
+    let quiet = Duration::from_millis(200);
+    while tokio::time::timeout(quiet, way.used.notified()).await.is_ok() {}
+    way.cut.store(true, Ordering::Relaxed);
+    drop(near);
+    for _ in 0..3 {
+        within(SOON, "another try", way.used.notified()).await;
+    }
+    way.cut.store(false, Ordering::Relaxed);
+    let error = within(SOON, "the end", recv_control(far.control_receiver.as_mut())).await;
+    assert!(matches!(error, Err(TransportError::Closed(_))), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_dropped_in_full_flow_is_known_to_be_gone() {
+    let ca = TestAuthority::new();
+    let (a, b) = (ca.node("dse:a"), ca.node("dse:b"));
+    let (mut listener, at) = listen(&a, "quic://127.0.0.1:0").await;
+    for _ in 0..10 {
+        let (mut near, mut far) = link(&b, listener.as_mut(), &at).await;
+        let flowing = tokio::spawn(async move {
+            let payload = Bytes::from(vec![7; 64 * 1024]);
+            for _ in 0..200 {
+                let frame = data_frame(payload.clone());
+                send_data(near.data_sender.as_mut(), frame).await.expect("the link is up");
+            }
+            drop(near);
+        });
+        let mut receiver = far.data_receiver;
+        let reading = tokio::spawn(async move {
+            while std::future::poll_fn(|cx| receiver.poll_recv(cx)).await.is_ok() {}
+        });
+        within(SOON, "the flow", flowing).await.expect("no panic");
+        let limit = Duration::from_secs(1);
+        let error = within(limit, "the end", recv_control(far.control_receiver.as_mut())).await;
+        assert!(matches!(error, Err(TransportError::Closed(_))), "{error:?}");
+        within(limit, "the end of the data", reading).await.expect("no panic");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_and_garbage_do_not_stop_a_listener() {
     let ca = TestAuthority::new();
@@ -199,7 +283,7 @@ async fn strangers_and_garbage_do_not_stop_a_listener() {
     exchange(&mut near, &mut far).await;
     let connection = within(SOON, "TLS", connecting).await.expect("TLS is done");
     let refused = within(SOON, "the handshake's timeout", listener.accept()).await;
-    let refused = refused.err().expect("no link").to_string();
+    let refused = refused.expect_err("no link").to_string();
     assert!(refused.contains("no link stood"), "{refused}");
     within(SOON, "the connection ends", connection.closed()).await;
     exchange(&mut near, &mut far).await;
