@@ -3,6 +3,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::bus::ControlBus;
 use super::io::{DialError, DialId, Event, LinkId, Output};
@@ -289,9 +290,8 @@ impl ControlBus {
         };
         let why = course.why();
         if course.last_error.is_some() && goes_on {
-            let doublings = (course.failures - 1).min(16);
-            let pause = self.config.redial_min * (1 << doublings);
-            let pause = self.random.jitter(pause.min(self.config.redial_max));
+            let failures = course.failures;
+            let pause = self.pause_after(failures);
             self.dial_after(target, pause);
         }
         if let Target::Peer(node) = target {
@@ -299,7 +299,14 @@ impl ControlBus {
         }
     }
 
-    fn dial_after(&mut self, target: &Target, pause: core::time::Duration) {
+    /// The pause after so many failures in a row.
+    fn pause_after(&mut self, failures: u32) -> Duration {
+        let doublings = failures.saturating_sub(1).min(16);
+        let pause = self.config.redial_min * (1 << doublings);
+        self.random.jitter(pause.min(self.config.redial_max))
+    }
+
+    fn dial_after(&mut self, target: &Target, pause: Duration) {
         let dial = self.dials.next_id();
         let Some(course) = self.dials.targets.get_mut(target) else { return };
         course.stage = Stage::Waiting(dial);
@@ -326,20 +333,28 @@ impl ControlBus {
     }
 
     /// A peer that was reached is gone: dial it again, and the seeds that led to it.
-    /// `keep` says whether the peer itself is worth it; one that left is not.
-    pub(super) fn dial_lost(&mut self, node: &NodeId, mut endpoints: Vec<Endpoint>, keep: bool) {
+    /// `keep` says whether the peer itself is worth it; one that left is not. After many
+    /// `brief` links in a row the pause is longer, or a peer that breaks each link would
+    /// be dialled in a tight loop.
+    pub(super) fn dial_lost(
+        &mut self,
+        node: &NodeId,
+        mut endpoints: Vec<Endpoint>,
+        keep: bool,
+        brief: u32,
+    ) {
         for target in self.targets_of(node) {
             let Some(course) = self.dials.targets.get(&target) else { continue };
             endpoints.retain(|endpoint| !course.endpoints.contains(endpoint));
             if course.stage == Stage::Resting {
-                let pause = self.random.jitter(self.config.redial_min);
+                let pause = self.pause_after(brief);
                 self.dial_after(&target, pause);
             }
         }
         let usable = |e: &Endpoint| self.config.schemes.iter().any(|s| **s == *e.scheme());
         if keep && endpoints.iter().any(usable) {
             let target = Target::Peer(node.clone());
-            let pause = self.random.jitter(self.config.redial_min);
+            let pause = self.pause_after(brief);
             let course = Course::new(endpoints, Patience::Endless);
             self.dials.targets.insert(target.clone(), course);
             self.dial_after(&target, pause);

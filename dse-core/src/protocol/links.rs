@@ -342,6 +342,7 @@ impl ControlBus {
         peer.wants = super::interest::Wants::default();
         peer.sent = super::interest::SentInterest::default();
         peer.routes.clear();
+        peer.opened_at = self.now;
         let open = OpenLink { link: id, peer_nonce: hello.link_nonce };
         peer.open.replace(open).map(|old| old.link)
     }

@@ -20,6 +20,9 @@ impl ControlBus {
         }
         peer.open = None;
         peer.routes.clear();
+        let lasted = self.now.since(peer.opened_at);
+        peer.brief = if lasted < self.config.redial_max { peer.brief.saturating_add(1) } else { 0 };
+        let brief = peer.brief;
         let info = peer.info.clone();
         self.outbox.event(Event::LinkClosed { link, node: node.clone() });
         if info.role == Role::Member {
@@ -27,10 +30,12 @@ impl ControlBus {
         } else {
             self.peers.remove(node);
         }
-        self.after_loss(link, node, error);
+        // Before what waits for this link's end: another link of the peer may open, and
+        // then nothing is to be dialled.
         if self.phase == Phase::Running {
-            self.dial_lost(node, info.endpoints, info.role == Role::Member);
+            self.dial_lost(node, info.endpoints, info.role == Role::Member, brief);
         }
+        self.after_loss(link, node, error);
     }
 
     fn member_down(&mut self, node: &NodeId, error: &str) {
@@ -52,10 +57,10 @@ impl ControlBus {
             self.outbox.event(Event::NodeLeft { node: node.clone(), incarnation, reason });
         }
         self.request_left(node);
-        self.after_loss(link, node, "the node left");
         if self.phase == Phase::Running {
-            self.dial_lost(node, Vec::new(), false);
+            self.dial_lost(node, Vec::new(), false, 0);
         }
+        self.after_loss(link, node, "the node left");
     }
 
     fn after_loss(&mut self, link: LinkId, node: &NodeId, error: &str) {

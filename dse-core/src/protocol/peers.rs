@@ -10,6 +10,7 @@ use super::key::Key;
 use super::message::{Claim, Hello, Member, Role};
 use super::names::{Incarnation, NodeId};
 use super::random::fingerprint;
+use super::time::Instant;
 
 /// A peer that is up, or was and is not yet forgotten. Its index and what else
 /// outlives a link stays while it is down, invisible, for a resync (PROTOCOL.md §6.4).
@@ -18,6 +19,10 @@ pub(super) struct Peer {
     pub(super) info: PeerInfo,
     pub(super) claim: Claim,
     pub(super) open: Option<OpenLink>,
+    /// When its latest link opened.
+    pub(super) opened_at: Instant,
+    /// How many of its links in a row fell soon after they had opened.
+    pub(super) brief: u32,
     pub(super) index: PeerIndex,
     /// What it wants of us.
     pub(super) wants: Wants,
@@ -41,6 +46,8 @@ impl Peer {
             info: info(hello),
             claim: hello.claim,
             open: None,
+            opened_at: Instant::ZERO,
+            brief: 0,
             index: PeerIndex::default(),
             wants: Wants::default(),
             routes: BTreeSet::new(),
