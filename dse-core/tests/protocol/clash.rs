@@ -1,0 +1,204 @@
+//! One id, one node: restarts replace the dead, and of two live nodes all peers refuse
+//! the same one.
+
+use std::time::Duration;
+
+use dse_core::protocol::{Event, Incarnation, Message, StopReason};
+
+use crate::world::{Latency, Notice, World, endpoint, id, stranger_hello};
+
+const NOTICES: [Notice; 3] = [Notice::AtOnce, Notice::Detected, Notice::Never];
+
+/// Three peers and the node `x`, which declares `x/old`.
+fn with_x(seed: u64) -> World {
+    let latency = Latency::between(Duration::from_micros(100), Duration::from_millis(20));
+    let mut world = World::with_latency(seed, latency);
+    world.start_mesh(&["a", "b", "c", "x"]);
+    world.declare("x", "x/old");
+    world.run_until_quiet();
+    world
+}
+
+/// Starts another node with the id of `x`, listening at `mem://twin`.
+fn start_twin(world: &mut World, incarnation: u64) {
+    world.start_with("twin", |config| {
+        config.node = id("x");
+        config.incarnation = Incarnation(incarnation);
+    });
+    world.declare("twin", "x/twin");
+}
+
+#[track_caller]
+fn assert_stopped_by(world: &World, loser: &str, winner: &str) {
+    let clash = StopReason::Clash { winner: Some(endpoint(winner)) };
+    assert_eq!(world.node(loser).stopped, Some(clash));
+}
+
+fn incarnation_of_x(world: &World, at: &str) -> Option<Incarnation> {
+    let peers = world.node(at).peers();
+    let x = peers.into_iter().find(|peer| peer.info.node == id("x"))?;
+    x.link.map(|_| x.info.incarnation)
+}
+
+#[test]
+fn a_restart_leaves_no_ghost_whether_or_not_the_end_was_noticed() {
+    for notice in NOTICES {
+        for seed in 0..20 {
+            let mut world = with_x(seed);
+            world.crash("x", notice);
+            world.start("x");
+            world.declare("x", "x/new");
+            world.join("x", "b");
+            world.run_until_quiet();
+            world.assert_converged();
+            for name in ["a", "b", "c"] {
+                assert_eq!(world.node(name).knows(), ["x:x/new"], "{notice:?}");
+                assert_eq!(world.node(name).downs("x"), 1);
+                assert_eq!(world.node(name).ups("x"), 2);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_restart_with_the_clock_gone_backwards_replaces_the_dead_all_the_same() {
+    for notice in NOTICES {
+        for seed in 0..20 {
+            let mut world = with_x(seed);
+            world.crash("x", notice);
+            world.start_with("x", |config| config.incarnation = Incarnation(0));
+            world.declare("x", "x/new");
+            world.join("x", "a");
+            world.run_until_quiet();
+            world.assert_converged();
+            assert_eq!(world.node("c").knows(), ["x:x/new"], "{notice:?}");
+            assert_eq!(incarnation_of_x(&world, "c"), Some(Incarnation(0)));
+        }
+    }
+}
+
+#[test]
+fn a_restart_with_the_same_incarnation_is_another_start() {
+    let mut world = with_x(1);
+    let incarnation = world.node("x").config().incarnation;
+    world.crash("x", Notice::Never);
+    world.start_with("x", |config| config.incarnation = incarnation);
+    world.join("x", "a");
+    world.run_until_quiet();
+    world.assert_converged();
+    assert!(world.node("c").knows().is_empty(), "what the former start declared is gone");
+}
+
+#[test]
+fn a_newer_twin_is_refused_by_all_and_told_who_has_the_id() {
+    for seed in 0..20 {
+        let mut world = with_x(seed);
+        start_twin(&mut world, 1_000_000);
+        for seed in ["a", "b", "c"] {
+            world.join("twin", seed);
+        }
+        world.run_until_quiet();
+        assert_stopped_by(&world, "twin", "x");
+        world.assert_converged();
+        for name in ["a", "b", "c"] {
+            assert_eq!(world.node(name).downs("x"), 0, "x never went down for {name}");
+            assert_eq!(world.node(name).knows(), ["x:x/old"]);
+        }
+    }
+}
+
+#[test]
+fn an_older_twin_wins_everywhere_and_the_holder_stops() {
+    for seed in 0..20 {
+        let mut world = with_x(seed);
+        start_twin(&mut world, 0);
+        world.join("twin", "b");
+        world.run_until_quiet();
+        assert_stopped_by(&world, "x", "twin");
+        for name in ["a", "b", "c"] {
+            assert_eq!(incarnation_of_x(&world, name), Some(Incarnation(0)));
+            assert_eq!(world.node(name).knows(), ["x:x/twin"]);
+        }
+    }
+}
+
+#[test]
+fn twins_that_dial_each_other_settle_it_between_them() {
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        world.start("x");
+        start_twin(&mut world, 1_000_000);
+        world.join("twin", "x");
+        world.run_until_quiet();
+        assert_stopped_by(&world, "twin", "x");
+        assert!(world.node("x").is_running());
+    }
+}
+
+#[test]
+fn twins_with_peers_of_their_own_leave_one_when_the_partition_heals() {
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        world.start_mesh(&["a", "b", "c", "d"]);
+        world.partition(&["a", "b"], &["c", "d"]);
+        world.start("x");
+        start_twin(&mut world, 1_000_000);
+        world.join("x", "a");
+        world.join("twin", "d");
+        world.run_for(Duration::from_secs(5));
+        world.heal();
+        world.run_until_quiet();
+        assert_stopped_by(&world, "twin", "x");
+        world.assert_converged();
+    }
+}
+
+#[test]
+fn who_lost_all_links_has_the_weaker_claim_however_old() {
+    for seed in 0..20 {
+        let mut world = with_x(seed);
+        world.partition(&["x"], &["a", "b", "c"]);
+        world.run_for(Duration::from_secs(5));
+        start_twin(&mut world, 1_000_000);
+        world.partition(&["x"], &["twin"]);
+        world.join("twin", "a");
+        world.run_for(Duration::from_secs(5));
+        assert_eq!(incarnation_of_x(&world, "c"), Some(Incarnation(1_000_000)));
+        world.heal();
+        world.run_until_quiet();
+        assert_stopped_by(&world, "x", "twin");
+        assert_eq!(incarnation_of_x(&world, "c"), Some(Incarnation(1_000_000)));
+    }
+}
+
+#[test]
+fn the_hello_of_a_dead_process_evicts_nobody() {
+    let mut world = with_x(1);
+    world.start_stranger("ghost");
+    let link = world.dial("ghost", "a");
+    let mut hello = stranger_hello("ghost", 1);
+    hello.node = id("x");
+    hello.claim.incarnation = Incarnation(0);
+    world.say(link, Message::Hello(hello));
+    // What it wrote arrives, and it answers nothing any more.
+    world.pause("ghost");
+    world.run_until_quiet();
+    assert_eq!(world.node("a").downs("x"), 0);
+    assert!(world.node("x").is_running());
+    world.assert_linked("a", "x");
+}
+
+#[test]
+fn the_loser_leaves_its_peers_in_order() {
+    let mut world = with_x(1);
+    start_twin(&mut world, 0);
+    world.join("twin", "b");
+    world.run_until_quiet();
+    let gone = ["a", "b", "c"].map(|name| {
+        let node = world.node(name);
+        node.downs("x") + node.lefts("x")
+    });
+    assert_eq!(gone, [1, 1, 1], "each peer saw the loser go once");
+    let refused = |event: &Event| matches!(event, Event::DialFailed { seed: false, .. });
+    assert!(world.node("c").count(refused) < 5, "the loser is not dialled on and on");
+}

@@ -1,0 +1,136 @@
+//! Guests ask and are no part of the bus.
+
+use std::time::Duration;
+
+use dse_core::protocol::{
+    Command, CommandError, DialError, Event, RejectReason, Role, SubscriptionId,
+};
+
+use crate::world::{Notice, World, declaration, expr, is};
+
+fn with_guest() -> World {
+    let mut world = World::new(1);
+    world.start_serving(&["a", "b", "c"]);
+    world.start_guest("guest", "b");
+    world.run_until_quiet();
+    world.assert_converged();
+    world
+}
+
+#[test]
+fn a_guest_asks_everyone() {
+    let mut world = with_guest();
+    let report = world.ask("guest", "**");
+    assert_eq!(report.matches.len(), 3);
+    assert_eq!((report.expected, report.answered, report.complete), (3, 3, true));
+}
+
+#[test]
+fn a_guest_that_has_just_started_asks_everyone() {
+    let mut world = World::new(2);
+    world.start_serving(&["a", "b", "c"]);
+    world.start_guest("guest", "b");
+    let report = world.ask("guest", "**");
+    assert_eq!((report.expected, report.matches.len(), report.complete), (3, 3, true));
+}
+
+#[test]
+fn a_guest_is_no_member() {
+    let mut world = with_guest();
+    for name in ["a", "b", "c"] {
+        assert_eq!(world.node(name).ups("guest"), 0);
+        assert_eq!(world.ask(name, "**").expected, 2, "a guest is not asked");
+    }
+    // Who comes later is told of members alone.
+    world.start("d");
+    world.join("d", "a");
+    world.run_until_quiet();
+    assert_eq!(world.node("d").linked(), ["a", "b", "c"]);
+    assert!(world.ask("d", "**").complete, "the memberships agree without the guest");
+}
+
+#[test]
+fn a_guest_is_sent_no_announcements() {
+    let mut world = with_guest();
+    world.reset_counts();
+    world.declare("a", "a/new");
+    world.run_until_quiet();
+    assert_eq!(world.node("a").sent("Delta"), 2);
+    assert!(world.node("guest").knows().is_empty(), "a guest keeps no directory");
+    assert_eq!(world.ask("guest", "a/new").matches.len(), 1);
+}
+
+#[test]
+fn a_guest_declares_and_subscribes_nothing() {
+    let mut world = with_guest();
+    let result = world.try_declare("guest", declaration("guest/x"));
+    assert_eq!(result, Err(CommandError::Guest));
+    let (subscription, keys) = (SubscriptionId(1), expr("**"));
+    let subscribe = |ticket| Command::Subscribe { ticket, subscription, keys };
+    assert_eq!(world.try_command("guest", subscribe), Err(CommandError::Guest));
+}
+
+#[test]
+fn nobody_misses_a_guest() {
+    for crash in [true, false] {
+        let mut world = with_guest();
+        let start = world.now();
+        match crash {
+            true => world.crash("guest", Notice::AtOnce),
+            false => world.leave("guest"),
+        }
+        world.run_until_quiet();
+        assert!(world.now() - start < Duration::from_secs(1), "nobody waits for a guest");
+        for name in ["a", "b", "c"] {
+            assert_eq!(world.node(name).downs("guest") + world.node(name).lefts("guest"), 0);
+            let peers = world.node(name).peers();
+            assert!(peers.iter().all(|peer| peer.info.role == Role::Member), "{peers:?}");
+            assert_eq!(world.open_links(name).len(), 2);
+        }
+    }
+}
+
+#[test]
+fn a_guest_finds_who_joins_later_through_its_next_request() {
+    let mut world = with_guest();
+    world.start("d");
+    world.declare("d", "d/a");
+    world.join("d", "a");
+    world.run_until_quiet();
+    let report = world.ask("guest", "**");
+    assert_eq!((report.expected, report.matches.len(), report.complete), (4, 4, true));
+}
+
+#[test]
+fn a_node_serves_as_many_guests_as_it_will() {
+    let mut world = World::new(3);
+    world.start_with("a", |config| config.guests_max = 2);
+    for guest in ["g1", "g2", "g3"] {
+        world.start_guest(guest, "a");
+        world.run_for(Duration::from_millis(50));
+    }
+    assert_eq!(world.node("a").linked(), ["g1", "g2"]);
+    let full = |event: &Event| {
+        matches!(
+            event,
+            Event::DialFailed {
+                error: DialError::Rejected(RejectReason::GuestsFull { limit: 2 }),
+                ..
+            }
+        )
+    };
+    assert!(world.node("g3").count(full) > 0);
+    world.leave("g1");
+    world.run_until_quiet();
+    world.assert_linked("a", "g3");
+}
+
+#[test]
+fn a_guest_sees_members_come_and_go_by_its_links_alone() {
+    let mut world = with_guest();
+    world.crash("c", Notice::AtOnce);
+    world.run_for(Duration::from_millis(10));
+    assert_eq!(world.node("guest").linked(), ["a", "b"]);
+    let refused = |event: &Event| matches!(event, Event::PeerRefused { node: Some(node), .. } if is(node, "guest"));
+    assert_eq!(world.node("a").count(refused), 0);
+}

@@ -1,0 +1,422 @@
+//! One node of the world: its control bus, and the record of what came out of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use dse_core::protocol::wire::{self, Decoded};
+use dse_core::protocol::{
+    Command, CommandError, Config, ControlBus, Counters, Declaration, Endpoint, Event, Input,
+    Instant, Key, KeyExpr, LinkId, Match, Message, NodeId, Output, PeerStatus, Report, Role,
+    StatsError, StopReason, SubscriptionId, Ticket, Watch,
+};
+
+use super::check::{History, Print};
+use super::mirror::Mirror;
+use super::{expr, is};
+
+/// How often a timer may fire in one instant before the world calls it a loop.
+const TIMEOUTS_AT_ONCE: u32 = 20_000;
+
+/// What runs on a node.
+pub(crate) enum Engine {
+    Nothing,
+    Core(Box<ControlBus>),
+    /// The test speaks for it, and reads what came in.
+    Stranger(Vec<(LinkId, Decoded)>),
+}
+
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) engine: Engine,
+    pub(super) config: Option<Config>,
+    /// Where it can be dialled; its advertised endpoints unless the test says otherwise.
+    pub(crate) listens: Vec<Endpoint>,
+    /// The name that its transport proves to others.
+    pub(crate) certificate: Option<Box<str>>,
+    /// Counts starts and ends: what was meant for an earlier life is lost.
+    pub(super) life: u32,
+    /// Inputs that wait, while it stands still.
+    pub(super) paused: Option<Vec<Input>>,
+    /// How the last life ended, if by itself.
+    pub(crate) stopped: Option<StopReason>,
+    /// All events of this life.
+    pub(crate) events: Vec<(Duration, Event)>,
+    /// What its application knows from the events alone.
+    pub(super) mirror: Mirror,
+    /// What it declares itself.
+    pub(super) own: BTreeMap<Key, Declaration>,
+    print: Print,
+    /// What it wants.
+    pub(super) subscriptions: BTreeMap<SubscriptionId, KeyExpr>,
+    pending: BTreeMap<Ticket, Change>,
+    /// The link numbers that it may use.
+    numbers: BTreeSet<LinkId>,
+    pub(crate) watches: BTreeMap<LinkId, Watch>,
+    /// Messages sent, by kind, since the last reset.
+    sent: BTreeMap<&'static str, u64>,
+    sent_bytes: u64,
+    /// It has said Leave, and tells its application no more of others.
+    pub(super) leaving: bool,
+    just_stopped: bool,
+    timeouts: (Instant, u32),
+}
+
+/// What a successful command does to the own index and wishes.
+enum Change {
+    Want(SubscriptionId, KeyExpr),
+    Set(Declaration),
+    Unset(Key),
+}
+
+impl Node {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            engine: Engine::Nothing,
+            config: None,
+            listens: Vec::new(),
+            certificate: None,
+            life: 0,
+            paused: None,
+            stopped: None,
+            events: Vec::new(),
+            mirror: Mirror::default(),
+            own: BTreeMap::new(),
+            print: Print::default(),
+            subscriptions: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            numbers: BTreeSet::new(),
+            watches: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            sent_bytes: 0,
+            leaving: false,
+            just_stopped: false,
+            timeouts: (Instant::ZERO, 0),
+        }
+    }
+
+    pub(super) fn start(&mut self, config: Config, seed: u64, now: Instant) {
+        self.begin(&config);
+        self.engine = Engine::Core(Box::new(ControlBus::new(config, seed, now)));
+    }
+
+    pub(super) fn start_stranger(&mut self, config: Config) {
+        self.begin(&config);
+        self.engine = Engine::Stranger(Vec::new());
+    }
+
+    fn begin(&mut self, config: &Config) {
+        let name = core::mem::take(&mut self.name);
+        let (life, certificate) = (self.life + 1, self.certificate.take());
+        *self = Self { life, certificate, ..Self::new(&name) };
+        self.listens.clone_from(&config.endpoints);
+        self.config = Some(config.clone());
+    }
+
+    /// The process ends. What it recorded stays to be read.
+    pub(super) fn end(&mut self) {
+        self.engine = Engine::Nothing;
+        self.paused = None;
+        self.life += 1;
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        !matches!(self.engine, Engine::Nothing)
+    }
+
+    /// Is it a member of the bus that runs and moves?
+    pub(crate) fn is_member(&self) -> bool {
+        self.is_core() && self.paused.is_none() && self.role() == Some(Role::Member)
+    }
+
+    pub(crate) fn is_guest(&self) -> bool {
+        self.is_core() && self.role() == Some(Role::Guest)
+    }
+
+    pub(crate) fn is_stranger(&self) -> bool {
+        matches!(self.engine, Engine::Stranger(_))
+    }
+
+    fn is_core(&self) -> bool {
+        matches!(self.engine, Engine::Core(_))
+    }
+
+    fn role(&self) -> Option<Role> {
+        self.config.as_ref().map(|config| config.role)
+    }
+
+    /// Its id and incarnation.
+    pub(crate) fn config(&self) -> &Config {
+        self.config.as_ref().expect("a node that was started")
+    }
+
+    pub(super) fn listens_at(&self, endpoint: &Endpoint) -> bool {
+        self.is_running() && self.listens.contains(endpoint)
+    }
+
+    pub(crate) fn bus(&self) -> &ControlBus {
+        match &self.engine {
+            Engine::Core(bus) => bus,
+            _ => panic!("{} runs no control bus", self.name),
+        }
+    }
+
+    /// When it wants to be called.
+    pub(super) fn deadline(&self) -> Option<u64> {
+        match &self.engine {
+            Engine::Core(bus) if self.paused.is_none() => {
+                bus.poll_timeout().map(|deadline| deadline.at.as_nanos())
+            }
+            _ => None,
+        }
+    }
+
+    /// Hands it an input and takes all that it wants done.
+    pub(super) fn feed(&mut self, now: Instant, input: Input) -> Vec<Output> {
+        self.expect_input(now, &input);
+        match &mut self.engine {
+            Engine::Nothing => Vec::new(),
+            Engine::Stranger(inbox) => {
+                if let Input::Message { link, bytes } = &input {
+                    let decoded = wire::decode(bytes).expect("a core sends what can be read");
+                    inbox.push((*link, decoded));
+                }
+                Vec::new()
+            }
+            Engine::Core(bus) => {
+                bus.handle_input(now, input);
+                let outputs: Vec<_> = core::iter::from_fn(|| bus.poll_output()).collect();
+                self.expect_outputs(&outputs);
+                outputs
+            }
+        }
+    }
+
+    /// Keeps the books that an input changes.
+    fn expect_input(&mut self, now: Instant, input: &Input) {
+        match input {
+            Input::LinkUp { link, .. } => {
+                self.numbers.insert(*link);
+            }
+            Input::LinkDown { link, .. } => {
+                self.numbers.remove(link);
+            }
+            Input::Command(Command::Declare { ticket, declaration })
+            | Input::Command(Command::Redeclare { ticket, declaration }) => {
+                self.pending.insert(*ticket, Change::Set(declaration.clone()));
+            }
+            Input::Command(Command::Undeclare { ticket, key }) => {
+                self.pending.insert(*ticket, Change::Unset(key.clone()));
+            }
+            Input::Command(Command::Subscribe { ticket, subscription, keys }) => {
+                self.pending.insert(*ticket, Change::Want(*subscription, keys.clone()));
+            }
+            Input::Command(Command::Unsubscribe { subscription }) => {
+                self.subscriptions.remove(subscription);
+            }
+            Input::Timeout => {
+                let again = if self.timeouts.0 == now { self.timeouts.1 + 1 } else { 0 };
+                self.timeouts = (now, again);
+                assert!(again < TIMEOUTS_AT_ONCE, "{}: a timer that never moves on", self.name);
+            }
+            _ => {}
+        }
+    }
+
+    /// The core names only links that it has.
+    fn expect_outputs(&mut self, outputs: &[Output]) {
+        for output in outputs {
+            let (link, closes) = match output {
+                Output::Send { link, .. } | Output::Watch { link, .. } | Output::Probe { link } => {
+                    (link, false)
+                }
+                Output::Disconnect { link } => (link, true),
+                Output::Connect { .. } | Output::Event(_) => continue,
+            };
+            let known =
+                if closes { self.numbers.remove(link) } else { self.numbers.contains(link) };
+            assert!(known, "{} has no link {}: {output:?}", self.name, link.0);
+        }
+    }
+
+    /// Takes note of what commands did, which the events of the same turn build on.
+    pub(super) fn settle(&mut self, outputs: &[Output], history: &mut History) {
+        for output in outputs {
+            let Output::Event(Event::Done { ticket, result }) = output else { continue };
+            let change = self.pending.remove(ticket);
+            match change.filter(|_| result.is_ok()) {
+                Some(Change::Want(subscription, keys)) => {
+                    self.subscriptions.insert(subscription, keys);
+                }
+                Some(Change::Set(declaration)) => {
+                    self.print.add(&declaration);
+                    let before = self.own.insert(declaration.key.clone(), declaration);
+                    before.iter().for_each(|before| self.print.remove(before));
+                }
+                Some(Change::Unset(key)) => {
+                    let before = self.own.remove(&key);
+                    before.iter().for_each(|before| self.print.remove(before));
+                    self.mirror.undeclared(&key);
+                }
+                None => {}
+            }
+            history.remember(self.config(), self.print);
+        }
+    }
+
+    /// Records an event and holds it against those before it.
+    pub(super) fn record(&mut self, at: Duration, event: Event) -> Result<(), String> {
+        if let Event::Stopped { reason } = &event {
+            self.stopped = Some(reason.clone());
+            self.just_stopped = true;
+        }
+        let config = self.config.as_ref().expect("a node that was started");
+        let result = self.mirror.apply(&event, config, &self.own);
+        self.events.push((at, event));
+        result
+    }
+
+    /// Has it stopped by itself since this was asked last?
+    pub(super) fn take_stop(&mut self) -> bool {
+        core::mem::take(&mut self.just_stopped)
+    }
+
+    /// What its directory holds.
+    pub(crate) fn lookup(&self, keys: &str) -> Vec<Match> {
+        self.bus().lookup(&expr(keys))
+    }
+
+    /// The keys under which it knows anything, with the nodes.
+    pub(crate) fn knows(&self) -> Vec<String> {
+        let name = |found: Match| format!("{}:{}", found.node, found.declaration.key);
+        self.lookup("**").into_iter().map(name).collect()
+    }
+
+    pub(crate) fn peers(&self) -> Vec<PeerStatus> {
+        self.bus().peers()
+    }
+
+    /// The ids of those it has an open link to, in order.
+    pub(crate) fn linked(&self) -> Vec<String> {
+        let open = self.peers().into_iter().filter(|peer| peer.link.is_some());
+        open.map(|peer| peer.info.node.to_string()).collect()
+    }
+
+    /// Its open link to a peer.
+    pub(crate) fn link_to(&self, peer: &NodeId) -> Option<LinkId> {
+        self.peers().into_iter().find(|status| status.info.node == *peer)?.link
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.bus().counters()
+    }
+
+    /// What came of a command.
+    pub(crate) fn done(&self, ticket: Ticket) -> Option<&Result<(), CommandError>> {
+        self.events.iter().find_map(|(_, event)| match event {
+            Event::Done { ticket: of, result } if *of == ticket => Some(result),
+            _ => None,
+        })
+    }
+
+    /// What came of a request.
+    pub(crate) fn report(&self, ticket: Ticket) -> Option<&Report> {
+        let mut reports = self.events.iter().filter_map(|(_, event)| match event {
+            Event::Answered { ticket: of, report } if *of == ticket => Some(report),
+            _ => None,
+        });
+        let report = reports.next();
+        assert!(reports.next().is_none(), "a request is answered once");
+        report
+    }
+
+    /// What came of asking for a node's counters.
+    pub(crate) fn stats(&self, ticket: Ticket) -> Option<&StatsResult> {
+        self.events.iter().find_map(|(_, event)| match event {
+            Event::StatsReceived { ticket: of, result } if *of == ticket => Some(result),
+            _ => None,
+        })
+    }
+
+    /// How many events there were of which this is so.
+    pub(crate) fn count(&self, which: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|(_, event)| which(event)).count()
+    }
+
+    /// How often it told that this member came up.
+    pub(crate) fn ups(&self, member: &str) -> usize {
+        self.count(|event| matches!(event, Event::NodeUp { peer } if is(&peer.node, member)))
+    }
+
+    /// How often it told that this member is down.
+    pub(crate) fn downs(&self, member: &str) -> usize {
+        self.count(|event| matches!(event, Event::NodeDown { node, .. } if is(node, member)))
+    }
+
+    /// How often it told that this member left.
+    pub(crate) fn lefts(&self, member: &str) -> usize {
+        self.count(|event| matches!(event, Event::NodeLeft { node, .. } if is(node, member)))
+    }
+
+    /// When the first such event happened.
+    pub(crate) fn first(&self, which: impl Fn(&Event) -> bool) -> Option<Duration> {
+        self.events.iter().find(|(_, event)| which(event)).map(|(at, _)| *at)
+    }
+
+    /// Forgets the events so far.
+    pub(crate) fn forget_events(&mut self) {
+        self.events.clear();
+    }
+
+    pub(super) fn count_sent(&mut self, bytes: &[u8]) {
+        let kind = match wire::decode(bytes) {
+            Ok(Decoded::Known(message)) => name_of(&message),
+            _ => "other",
+        };
+        self.leaving |= kind == "Leave";
+        *self.sent.entry(kind).or_default() += 1;
+        self.sent_bytes += bytes.len() as u64;
+    }
+
+    /// How many messages of a kind it sent since the last reset.
+    pub(crate) fn sent(&self, kind: &str) -> u64 {
+        self.sent.get(kind).copied().unwrap_or(0)
+    }
+
+    /// How many messages it sent since the last reset.
+    pub(crate) fn sent_in_all(&self) -> u64 {
+        self.sent.values().sum()
+    }
+
+    /// Bytes of the messages that it sent since the last reset.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
+    }
+
+    pub(super) fn reset_counts(&mut self) {
+        self.sent.clear();
+        self.sent_bytes = 0;
+    }
+}
+
+type StatsResult = Result<Vec<(Box<str>, u64)>, StatsError>;
+
+fn name_of(message: &Message) -> &'static str {
+    match message {
+        Message::Hello(_) => "Hello",
+        Message::Open(_) => "Open",
+        Message::Reject(_) => "Reject",
+        Message::Members(_) => "Members",
+        Message::MembersRequest(_) => "MembersRequest",
+        Message::Snapshot(_) => "Snapshot",
+        Message::Delta(_) => "Delta",
+        Message::Request(_) => "Request",
+        Message::Answer(_) => "Answer",
+        Message::Interest(_) => "Interest",
+        Message::InterestRefused(_) => "InterestRefused",
+        Message::Leave(_) => "Leave",
+        Message::LeaveAck(_) => "LeaveAck",
+        Message::StatsRequest(_) => "StatsRequest",
+        Message::Stats(_) => "Stats",
+    }
+}
