@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::limits::CALLS_QUEUED;
 use super::stats::Stats;
 use super::status::NodeStatus;
 use super::stopped::Stopped;
@@ -11,9 +12,6 @@ use super::watch::Watching;
 use crate::protocol::{
     CommandError, Declaration, Endpoint, KeyExpr, Match, NodeId, Report, StatsError, SubscriptionId,
 };
-
-/// Calls that may wait for the control task before a caller waits, too.
-const CALLS_QUEUED: usize = 256;
 
 /// What carries the outcome of a call back to its caller.
 pub(super) type Reply<T> = oneshot::Sender<T>;

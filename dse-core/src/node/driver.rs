@@ -15,38 +15,26 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
-use super::call::{self, Call, Callee, Reply, StatsOutcome};
+use super::call::{self, Call, Callee};
+use super::calls::Waiting;
+use super::dial::Dialled;
+use super::limits::{
+    ACCEPTED_QUEUED, BATCH, LAST_WORDS_TIMEOUT, LINK_EVENTS_QUEUED, NOTICES_KEPT, OPENING_LINKS,
+};
 use super::link::{LinkEvent, LinkEventKind};
 use super::links::Links;
-use super::listen::{ACCEPTED_QUEUED, Accepted, listen};
-use super::notices::{NOTICES_KEPT, Notice};
+use super::listen::{Accepted, listen};
+use super::notices::Notice;
 use super::plane::{LinkFault, Plane, PlaneConfig, PlaneRequest};
 use super::probe::ProbeConfig;
-use super::stats::Stats;
-use super::status::NodeStatus;
 use super::stopped::Stopped;
 use super::transports::Transports;
-use super::watch::{Watchers, Watching};
+use super::watch::Watchers;
 use super::{Node, Shared};
 use crate::protocol::{
-    Command, CommandError, Config, ControlBus, DialId, Endpoint, Input, Instant, KeyExpr, LinkId,
-    PeerInfo, Report, Role, Ticket,
+    Command, Config, ControlBus, DialId, Endpoint, Input, Instant, LinkId, Ticket,
 };
-use crate::transport::{Link, Listener, TransportError};
-
-/// Inputs of one source that are taken in one turn.
-const BATCH: usize = 64;
-/// Events of links that wait before their supervisors wait, too.
-const LINK_EVENTS_QUEUED: usize = 256;
-/// Links that may stand without being open before no more are accepted. Each opens or
-/// falls within [`HANDSHAKE_TIMEOUT`](crate::protocol::limits::HANDSHAKE_TIMEOUT).
-const OPENING_LINKS: usize = 256;
-/// How long a dial may take.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a node that leaves waits for its subscribers to take what was published.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a node that stops waits for the last words on its links.
-const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
+use crate::transport::{Link, Listener};
 
 /// What a node is started with.
 pub(super) struct Setup {
@@ -67,7 +55,7 @@ pub(super) fn start(setup: Setup) -> Node {
     let Config { bus, node, incarnation, role, endpoints, .. } = setup.config.clone();
     let transports = setup.transports.clone();
     let weak_notices = notices.downgrade();
-    let span = tracing::info_span!("node", %bus, %node, %incarnation);
+    let span = tracing::info_span!("node", %bus, id = %node);
     let (faults_sender, faults) = mpsc::channel(BATCH);
     let (requests_sender, requests) = mpsc::unbounded_channel();
     let plane_config =
@@ -102,19 +90,19 @@ pub(super) struct Driver {
     pub(super) follow_ups: VecDeque<Input>,
     callee: Callee,
     pub(super) replies: BTreeMap<Ticket, Waiting>,
-    last_ticket: u64,
-    transports: Transports,
+    pub(super) last_ticket: u64,
+    pub(super) transports: Transports,
     accepted: mpsc::Receiver<Accepted>,
     /// The listeners' tasks; dropping them stops them.
     listeners: JoinSet<()>,
-    dials: JoinSet<Dialled>,
+    pub(super) dials: JoinSet<Dialled>,
     pub(super) links: Links,
     link_events: mpsc::Receiver<LinkEvent>,
     pub(super) plane: Arc<Plane>,
     plane_faults: mpsc::Receiver<LinkFault>,
     plane_requests: mpsc::UnboundedReceiver<PlaneRequest>,
     /// Delivers what was published before the node leaves.
-    finishing: JoinSet<()>,
+    pub(super) finishing: JoinSet<()>,
     pub(super) watchers: Watchers,
     pub(super) notices: broadcast::Sender<Notice>,
     /// Set by the core's last event.
@@ -126,20 +114,6 @@ struct Data {
     plane: Arc<Plane>,
     faults: mpsc::Receiver<LinkFault>,
     requests: mpsc::UnboundedReceiver<PlaneRequest>,
-}
-
-/// Who waits for the outcome of a command.
-pub(super) enum Waiting {
-    Done(Reply<Result<(), CommandError>>),
-    Answered(Reply<Report>),
-    Stats(Reply<StatsOutcome>),
-}
-
-/// How a dial went.
-struct Dialled {
-    dial: DialId,
-    transport: &'static str,
-    outcome: Result<Link, TransportError>,
 }
 
 impl Driver {
@@ -248,169 +222,19 @@ impl Driver {
         }
     }
 
-    fn call(&mut self, call: Call) {
-        self.last_ticket += 1;
-        let ticket = Ticket(self.last_ticket);
-        match call {
-            // Whoever gave up on one of these dropped the handle that it was for, and the
-            // word of that may be here before the call itself.
-            Call::Declare { reply, .. } | Call::Subscribe { reply, .. } if reply.is_closed() => {}
-            Call::Declare { declaration, reply } => {
-                self.command(
-                    ticket,
-                    Waiting::Done(reply),
-                    Command::Declare { ticket, declaration },
-                );
-            }
-            Call::Subscribe { subscription, keys, reply } => {
-                let command = Command::Subscribe { ticket, subscription, keys };
-                self.command(ticket, Waiting::Done(reply), command);
-            }
-            Call::Request { keys, timeout, reply } => {
-                let command = Command::Request { ticket, keys, timeout };
-                self.command(ticket, Waiting::Answered(reply), command);
-            }
-            Call::StatsOf { node, timeout, reply } => {
-                let command = Command::RequestStats { ticket, node, timeout };
-                self.command(ticket, Waiting::Stats(reply), command);
-            }
-            // Whoever asked may have gone; then nobody needs the reply.
-            Call::Lookup { keys, reply } => drop(reply.send(self.core.lookup(&keys))),
-            Call::Watch { keys, reply } => drop(reply.send(self.watch(keys))),
-            Call::Stats { reply } => drop(reply.send(self.stats())),
-            Call::Nodes { reply } => drop(reply.send(self.nodes())),
-            Call::Join { endpoint } => self.feed(Input::Command(Command::AddSeed { endpoint })),
-            Call::Hint { endpoint } => self.feed(Input::Command(Command::AddHint { endpoint })),
-            Call::Reannounce => self.feed(Input::Command(Command::Reannounce)),
-            Call::Leave => self.leave(),
-        }
-    }
-
-    fn command(&mut self, ticket: Ticket, waiting: Waiting, command: Command) {
-        self.replies.insert(ticket, waiting);
-        self.feed(Input::Command(command));
-    }
-
-    /// A handle of the application has ended.
-    fn plane_request(&mut self, request: PlaneRequest) {
-        self.last_ticket += 1;
-        let ticket = Ticket(self.last_ticket);
-        self.feed(Input::Command(match request {
-            PlaneRequest::Undeclare(key) => Command::Undeclare { ticket, key },
-            PlaneRequest::Unsubscribe(subscription) => Command::Unsubscribe { subscription },
-        }));
-    }
-
-    /// Delivers what was published, then leaves.
-    fn leave(&mut self) {
-        if self.finishing.is_empty() {
-            let plane = self.plane.clone();
-            let deadline = tokio::time::Instant::now() + FINISH_TIMEOUT;
-            self.finishing.spawn(async move { plane.finish(deadline).await });
-        }
-    }
-
-    fn watch(&mut self, keys: KeyExpr) -> Watching {
-        let me = &self.core.config().node;
-        let matches = self.core.lookup(&keys).into_iter().filter(|it| it.node != *me).collect();
-        let up = self.core.peers().into_iter().filter(|peer| peer.link.is_some());
-        let members: Vec<PeerInfo> =
-            up.map(|peer| peer.info).filter(|info| info.role == Role::Member).collect();
-        self.watchers.watch(keys, members, matches)
-    }
-
-    fn nodes(&self) -> Vec<NodeStatus> {
-        let peers = self.core.peers().into_iter().map(|peer| NodeStatus {
-            link: peer.link.and_then(|link| self.links.status(link)),
-            node: peer.info.node,
-            incarnation: peer.info.incarnation,
-            role: peer.info.role,
-            endpoints: peer.info.endpoints,
-        });
-        peers.collect()
-    }
-
-    pub(super) fn stats(&self) -> Stats {
-        let core = self.core.counters();
-        let peers = self.core.peers();
-        let up = |role| {
-            peers.iter().filter(|it| it.link.is_some() && it.info.role == role).count() as u64
-        };
-        let plane = self.plane.counters();
-        Stats {
-            samples_sent: plane.samples_sent,
-            samples_received: plane.samples_received,
-            data_bytes_sent: plane.data_bytes_sent,
-            data_bytes_received: plane.data_bytes_received,
-            gaps: plane.gaps,
-            drops: plane.drops,
-            stalls: plane.stalls,
-            control_messages_sent: core.control_messages_sent,
-            control_messages_received: core.control_messages_received,
-            control_bytes_sent: core.control_bytes_sent,
-            control_bytes_received: core.control_bytes_received,
-            control_timers: self.core.poll_timeout().is_some().into(),
-            unknown_messages: core.unknown_messages,
-            faults: core.faults,
-            links: self.links.len() as u64,
-            peers: up(Role::Member),
-            guests: up(Role::Guest),
-        }
-    }
-
-    /// Connects in a task of its own; the outcome comes back as an input.
-    pub(super) fn dial(&mut self, dial: DialId, endpoint: Endpoint) {
-        let transport = match self.transports.of(&endpoint) {
-            Ok(transport) => transport.clone(),
-            Err(error) => {
-                let error = error.to_string();
-                return self.follow_ups.push_back(Input::ConnectFailed { dial, error });
-            }
-        };
-        self.dials.spawn(async move {
-            let outcome = tokio::time::timeout(DIAL_TIMEOUT, transport.connect(&endpoint)).await;
-            let outcome = outcome.unwrap_or_else(|_| {
-                let why = "no answer within 5 s".into();
-                Err(TransportError::Connect { endpoint, why })
-            });
-            Dialled { dial, transport: transport.capabilities().scheme, outcome }
-        });
-    }
-
-    fn dialled(&mut self, dialled: Dialled) {
-        let Dialled { dial, transport, outcome } = dialled;
-        match outcome {
-            Ok(link) => self.link_up(link, transport, Some(dial)),
-            Err(error) => self.feed(Input::ConnectFailed { dial, error: error.to_string() }),
-        }
-    }
-
-    fn accepted(&mut self, accepted: Accepted) {
-        match accepted {
-            Accepted::Link { link, transport } => self.link_up(link, transport, None),
-            Accepted::Refused(error) => {
-                let (remote, why) = match error {
-                    TransportError::Refused { peer, why } => (peer, why),
-                    other => ("a peer".into(), other.to_string()),
-                };
-                tracing::debug!(%remote, %why, "refused");
-                self.notice(Notice::PeerRefused { remote, node: None, why });
-            }
-            Accepted::Ended { endpoints, error } => {
-                tracing::warn!(?endpoints, %error, "a listener ended");
-                self.notice(Notice::ListenerEnded { endpoints, why: error.to_string() });
-            }
-        }
-    }
-
-    fn link_up(&mut self, mut link: Link, transport: &'static str, dial: Option<DialId>) {
+    pub(super) fn link_up(
+        &mut self,
+        mut link: Link,
+        transport: &'static str,
+        dial: Option<DialId>,
+    ) {
         let identity = link.identity.take();
         tracing::debug!(remote = link.remote, identity, "link up");
         let link = self.links.add(link, transport);
         self.feed(Input::LinkUp { link, dial, identity });
     }
 
-    fn link_event(&mut self, event: LinkEvent) {
+    pub(super) fn link_event(&mut self, event: LinkEvent) {
         let LinkEvent { link, kind } = event;
         if !self.links.stands(link) {
             return;
@@ -434,13 +258,13 @@ impl Driver {
     }
 
     /// One input, and all that follows from it.
-    fn feed(&mut self, input: Input) {
+    pub(super) fn feed(&mut self, input: Input) {
         self.handle(input);
         self.settle();
     }
 
     /// Tells the core what the driver itself found out meanwhile.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         while let Some(input) = self.follow_ups.pop_front() {
             self.handle(input);
         }

@@ -6,15 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::limits::CONTROL_QUEUE_BYTES;
 use super::link::{LinkEvent, LinkHandle, QueueFull, supervise};
 use super::probe::ProbeConfig;
 use super::status::LinkStatus;
 use crate::protocol::{LinkId, NodeId, Watch};
 use crate::transport::{DataReceiver, DataSender, Link};
-
-/// Most bytes of control messages that wait for a peer, and of those that came from it
-/// and wait for the control task (PROTOCOL.md §10).
-const CONTROL_QUEUE_BYTES: usize = 16 * 1024 * 1024;
 
 /// The halves of a data lane, and the scheme of the transport that carries it.
 pub(super) struct DataLane {
@@ -25,6 +22,7 @@ pub(super) struct DataLane {
 /// All links by their numbers.
 pub(super) struct Links {
     links: BTreeMap<LinkId, Entry>,
+    opening: usize,
     last: u64,
     probe: ProbeConfig,
     events: mpsc::Sender<LinkEvent>,
@@ -48,7 +46,7 @@ enum Stage {
 
 impl Links {
     pub(super) fn new(probe: ProbeConfig, events: mpsc::Sender<LinkEvent>) -> Self {
-        Self { links: BTreeMap::new(), last: 0, probe, events }
+        Self { links: BTreeMap::new(), opening: 0, last: 0, probe, events }
     }
 
     /// A link stands: numbers it and starts its supervisor.
@@ -61,6 +59,7 @@ impl Links {
         let (probe, queue) = (self.probe, CONTROL_QUEUE_BYTES);
         let handle = supervise(id, control_sender, control_receiver, probe, queue, events);
         let data = DataLane { sender: data_sender, receiver: data_receiver };
+        self.opening += 1;
         self.links.insert(
             id,
             Entry {
@@ -76,7 +75,7 @@ impl Links {
 
     /// How many are not open yet.
     pub(super) fn opening(&self) -> usize {
-        self.links.values().filter(|it| matches!(it.stage, Stage::Opening(_))).count()
+        self.opening
     }
 
     /// How many there are.
@@ -111,7 +110,10 @@ impl Links {
         let entry = self.links.get_mut(&link)?;
         let handle = entry.handle.as_ref()?;
         match std::mem::replace(&mut entry.stage, Stage::Open(node)) {
-            Stage::Opening(data) => Some((data, handle)),
+            Stage::Opening(data) => {
+                self.opening -= 1;
+                Some((data, handle))
+            }
             Stage::Open(_) => None,
         }
     }
@@ -133,7 +135,7 @@ impl Links {
             entry.graceful = true;
         }
         if matches!(entry.stage, Stage::Opening(_)) {
-            self.links.remove(&link);
+            self.remove(link);
         }
     }
 
@@ -145,7 +147,11 @@ impl Links {
 
     /// Forgets a link. Tells whether it ended in order.
     pub(super) fn remove(&mut self, link: LinkId) -> bool {
-        self.links.remove(&link).is_some_and(|entry| entry.graceful)
+        let Some(entry) = self.links.remove(&link) else { return false };
+        if matches!(entry.stage, Stage::Opening(_)) {
+            self.opening -= 1;
+        }
+        entry.graceful
     }
 
     /// Where the other end is.

@@ -1,18 +1,12 @@
 //! Taking links from others: one task a listener.
 
-use std::time::Duration;
-
 use tokio::sync::mpsc;
 
+use super::driver::Driver;
+use super::limits::REST_AFTER_REFUSAL;
+use super::notices::Notice;
 use crate::protocol::Endpoint;
 use crate::transport::{Link, Listener, TransportError};
-
-/// Links that wait for the control task before a listener waits, too.
-pub(super) const ACCEPTED_QUEUED: usize = 16;
-
-/// How long a listener rests after it refused a peer, so that a flood of bad ones
-/// fills neither the processor nor the log.
-const REST_AFTER_REFUSAL: Duration = Duration::from_millis(10);
 
 /// What a listener tells the control task.
 #[derive(Debug)]
@@ -47,6 +41,26 @@ pub(super) async fn listen(
         };
         if told.is_err() {
             return;
+        }
+    }
+}
+
+impl Driver {
+    pub(super) fn accepted(&mut self, accepted: Accepted) {
+        match accepted {
+            Accepted::Link { link, transport } => self.link_up(link, transport, None),
+            Accepted::Refused(error) => {
+                let (remote, why) = match error {
+                    TransportError::Refused { peer, why } => (peer, why),
+                    other => ("a peer".into(), other.to_string()),
+                };
+                tracing::debug!(%remote, %why, "refused");
+                self.notice(Notice::PeerRefused { remote, node: None, why });
+            }
+            Accepted::Ended { endpoints, error } => {
+                tracing::warn!(?endpoints, %error, "a listener ended");
+                self.notice(Notice::ListenerEnded { endpoints, why: error.to_string() });
+            }
         }
     }
 }

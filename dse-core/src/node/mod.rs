@@ -1,8 +1,104 @@
-//! The tokio driver and the embedding API.
+//! Nodes: the embedding API, and the tokio driver behind it.
+//!
+//! # From zero to two nodes
+//!
+//! A node needs a name, the name of its bus, and at least one transport. This runs two
+//! in one process; between machines only the transport and the endpoints differ.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use dse_core::node::{Delivery, Node};
+//! use dse_core::protocol::Kind;
+//! use dse_transport_mem::{MemScope, MemTransport};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let transport = Arc::new(MemTransport::new(&MemScope::new()));
+//!
+//! // The first node listens, so that others can join there.
+//! let thermometer = Node::builder("plant", "thermometer")?
+//!     .transport(transport.clone())
+//!     .listen("mem://thermometer".parse()?)
+//!     .start()
+//!     .await?;
+//!
+//! // It exposes a state: whoever comes later gets the present value at once.
+//! let temperature = thermometer
+//!     .publisher("hall-2/temperature")?
+//!     .kind(Kind::State)
+//!     .encoding("text/plain")
+//!     .declare()
+//!     .await?;
+//! temperature.publish("21.5".into()).await?;
+//!
+//! // The second node joins. From one endpoint it learns of all nodes there are.
+//! let display = Node::builder("plant", "display")?
+//!     .transport(transport)
+//!     .join("mem://thermometer".parse()?)
+//!     .start()
+//!     .await?;
+//! let mut samples = display.subscribe("*/temperature")?.open().await?;
+//! if let Some(Delivery::Sample(sample)) = samples.recv().await {
+//!     assert_eq!(sample.key.as_str(), "hall-2/temperature");
+//!     assert_eq!(sample.payload, "21.5");
+//! }
+//!
+//! // A node that says good-bye is told from one that crashed.
+//! thermometer.leave().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Who is there, and who serves what
+//!
+//! [`Node::watch`] tells changes as they happen, [`Node::lookup`] what is known here,
+//! and [`Node::request`] asks every node and names those that did not answer:
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use std::time::Duration;
+//! # use dse_core::node::{Change, Node};
+//! # use dse_transport_mem::{MemScope, MemTransport};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let transport = Arc::new(MemTransport::new(&MemScope::new()));
+//! # let pump = Node::builder("plant", "pump")?
+//! #     .transport(transport.clone())
+//! #     .listen("mem://pump".parse()?)
+//! #     .start()
+//! #     .await?;
+//! # let operator = Node::builder("plant", "operator")?
+//! #     .transport(transport)
+//! #     .join("mem://pump".parse()?)
+//! #     .start()
+//! #     .await?;
+//! let mut changes = operator.watch("pump/**").await?;
+//! let _rpm = pump.publisher("pump/rpm")?.declare().await?;
+//! while let Some(change) = changes.next().await {
+//!     if let Change::Declared(found) = change {
+//!         assert_eq!(found.declaration.key.as_str(), "pump/rpm");
+//!         break;
+//!     }
+//! }
+//!
+//! let report = operator.request("pump/*", Duration::from_secs(5)).await?;
+//! assert_eq!(report.matches.len(), 1);
+//! assert!(report.complete && report.missing.is_empty());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it works
+//!
+//! One task a node, the driver, owns the control bus and feeds it: commands of the
+//! application, messages of links, time. Samples never pass through it (ARCHITECTURE.md).
 
 mod builder;
 mod call;
+mod calls;
+mod dial;
 mod driver;
+mod limits;
 pub(crate) mod link;
 mod links;
 mod listen;

@@ -5,9 +5,6 @@ use tokio::sync::broadcast;
 use super::stopped::Stopped;
 use crate::protocol::{DialError, Endpoint, NodeId};
 
-/// Notices kept for a reader that does not keep up.
-pub(super) const NOTICES_KEPT: usize = 64;
-
 /// Something that an operator should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

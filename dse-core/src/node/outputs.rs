@@ -1,7 +1,8 @@
 //! What the core wants done, carried out.
 
 use super::call::Reply;
-use super::driver::{Driver, Waiting};
+use super::calls::Waiting;
+use super::driver::Driver;
 use super::links::DataLane;
 use super::notices::Notice;
 use super::watch::Change;

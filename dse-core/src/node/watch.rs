@@ -7,10 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
 use super::call::{Call, Caller};
+use super::limits::CHANGES_QUEUED;
 use crate::protocol::{Incarnation, KeyExpr, LeaveReason, Match, NodeId, PeerInfo};
-
-/// Changes that wait for a watcher before it counts as too slow.
-const CHANGES_QUEUED: usize = 1024;
 
 /// A change of the directory.
 ///

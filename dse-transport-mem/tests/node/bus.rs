@@ -3,6 +3,7 @@
 use dse_core::node::{Change, Node};
 use dse_core::protocol::{Incarnation, Key, Match, NodeId, StatsError};
 use dse_transport_mem::MemScope;
+use tokio::task::JoinSet;
 
 use crate::support::{
     TIMEOUT, builder, changes_until, endpoint, guest, id, linked, next, start, until,
@@ -169,6 +170,25 @@ async fn a_restarted_node_leaves_no_ghost() {
     changes_until(&mut watch, |it| matches!(it, Change::Declared(_))).await;
     assert_eq!(keys(&a.lookup("**").await.unwrap()), [("b", "new")]);
     assert_eq!(a.nodes().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn declarations_of_one_moment_go_out_together() {
+    let scope = MemScope::new();
+    let a = start(&scope, "a", &[]).await;
+    let b = start(&scope, "b", &["a"]).await;
+    linked(&a, 1).await;
+    linked(&b, 1).await;
+    let before = a.stats().await.unwrap().control_messages_sent;
+    let mut declaring = JoinSet::new();
+    for n in 0..100 {
+        declaring.spawn(a.publisher(format!("k/{n}")).unwrap().declare());
+    }
+    let publishers = declaring.join_all().await;
+    assert!(publishers.iter().all(Result::is_ok));
+    until("all known", async || b.lookup("k/*").await.unwrap().len() == 100).await;
+    let sent = a.stats().await.unwrap().control_messages_sent - before;
+    assert!(sent <= 4, "100 declarations took {sent} messages");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use dse_core::node::{Notice, Stopped};
+use dse_core::node::{Node, Notice, Stopped};
 use dse_core::protocol::Incarnation;
-use dse_transport_mem::MemScope;
+use dse_core::transport::Transport;
+use dse_transport_mem::{MemScope, MemTransport};
 use tokio::runtime::Handle;
 
-use crate::support::{TIMEOUT, builder, endpoint, in_time, linked, start, until};
+use crate::support::{TIMEOUT, builder, endpoint, in_time, linked, start, transport, until};
 
 #[tokio::test]
 async fn leaving_takes_no_time_and_fails_all_calls_from_then_on() {
@@ -34,19 +35,9 @@ async fn leaving_takes_no_time_and_fails_all_calls_from_then_on() {
 #[tokio::test]
 async fn the_later_of_two_nodes_with_one_id_ends_with_the_reason() {
     let scope = MemScope::new();
-    let first = builder(&scope, "first").incarnation(Incarnation(1));
-    let _first = {
-        let other = dse_core::node::Node::builder("test", "twin").unwrap();
-        drop(first);
-        let transport = std::sync::Arc::new(dse_transport_mem::MemTransport::new(&scope));
-        other
-            .transport(transport)
-            .listen(endpoint("first"))
-            .incarnation(Incarnation(1))
-            .start()
-            .await
-            .unwrap()
-    };
+    let first = Node::builder("test", "twin").unwrap().transport(transport(&scope));
+    let first = first.listen(endpoint("first")).incarnation(Incarnation(1));
+    let _first = first.start().await.unwrap();
     let witness = start(&scope, "witness", &["first"]).await;
     linked(&witness, 1).await;
     let second = builder(&scope, "twin").join(endpoint("witness")).incarnation(Incarnation(2));
@@ -114,9 +105,8 @@ async fn a_peer_of_another_bus_is_refused_with_the_reason() {
     let scope = MemScope::new();
     let a = start(&scope, "a", &[]).await;
     let mut notices = a.notices();
-    let transport = std::sync::Arc::new(dse_transport_mem::MemTransport::new(&scope));
-    let stranger = dse_core::node::Node::builder("other", "s").unwrap();
-    let stranger = stranger.transport(transport).join(endpoint("a")).start().await.unwrap();
+    let stranger = Node::builder("other", "s").unwrap();
+    let stranger = stranger.transport(transport(&scope)).join(endpoint("a")).start().await.unwrap();
     let mut strange_notices = stranger.notices();
     match in_time("a notice", notices.next()).await {
         Some(Notice::PeerRefused { why, .. }) => assert!(why.contains("bus"), "{why}"),
@@ -130,4 +120,34 @@ async fn a_peer_of_another_bus_is_refused_with_the_reason() {
             break;
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn links_that_never_open_keep_nobody_out_for_long() {
+    let scope = MemScope::new();
+    let a = start(&scope, "a", &[]).await;
+    let transport = MemTransport::new(&scope);
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(transport.connect(&endpoint("a")).await.unwrap());
+    }
+    until("all that may", async || a.stats().await.unwrap().links == 256).await;
+    let _b = start(&scope, "b", &["a"]).await;
+    linked(&a, 1).await;
+    until("the silent ones gone", async || a.stats().await.unwrap().links == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscriber_that_takes_nothing_delays_a_leave_by_a_second() {
+    let scope = MemScope::new();
+    let a = start(&scope, "a", &[]).await;
+    let b = start(&scope, "b", &["a"]).await;
+    let _idle = b.subscribe("k").unwrap().open().await.unwrap();
+    let publisher = a.publisher("k").unwrap().declare().await.unwrap();
+    until("interest", async || publisher.interest().subscribers() == 1).await;
+    publisher.publish("v".into()).await.unwrap();
+    let began = tokio::time::Instant::now();
+    assert_eq!(in_time("leave", a.leave()).await, Stopped::Left);
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(1500), "{took:?}");
 }

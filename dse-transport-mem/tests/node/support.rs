@@ -23,7 +23,7 @@ pub(crate) async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     in_time(what, async {
         while !holds().await {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     })
     .await;
@@ -37,10 +37,13 @@ pub(crate) fn id(name: &str) -> NodeId {
     name.parse().unwrap()
 }
 
+pub(crate) fn transport(scope: &MemScope) -> Arc<MemTransport> {
+    Arc::new(MemTransport::new(scope))
+}
+
 /// A builder of a node that listens at its own name.
 pub(crate) fn builder(scope: &MemScope, name: &str) -> NodeBuilder {
-    let transport = Arc::new(MemTransport::new(scope));
-    Node::builder("test", name).unwrap().transport(transport).listen(endpoint(name))
+    Node::builder("test", name).unwrap().transport(transport(scope)).listen(endpoint(name))
 }
 
 pub(crate) async fn start(scope: &MemScope, name: &str, join: &[&str]) -> Node {
@@ -49,8 +52,7 @@ pub(crate) async fn start(scope: &MemScope, name: &str, join: &[&str]) -> Node {
 }
 
 pub(crate) async fn guest(scope: &MemScope, name: &str, join: &str) -> Node {
-    let transport = Arc::new(MemTransport::new(scope));
-    let builder = Node::builder("test", name).unwrap().transport(transport).guest();
+    let builder = Node::builder("test", name).unwrap().transport(transport(scope)).guest();
     builder.join(endpoint(join)).start().await.unwrap()
 }
 

@@ -1,0 +1,39 @@
+//! Every bound of the driver in one place (law L6). Those of the data plane are in
+//! [`plane::limits`](super::plane::limits).
+
+use std::time::Duration;
+
+use crate::protocol::limits::{DECLARATION_BYTES, DECLARATIONS_PER_NODE};
+
+/// Calls that may wait for the control task before a caller waits, too.
+pub(super) const CALLS_QUEUED: usize = 256;
+/// Changes that wait for a watcher before it counts as too slow.
+pub(super) const CHANGES_QUEUED: usize = 1024;
+/// Notices kept for a reader that does not keep up.
+pub(super) const NOTICES_KEPT: usize = 64;
+
+/// Inputs of one source that are taken in one turn.
+pub(super) const BATCH: usize = 64;
+/// Events of links that wait before their supervisors wait, too.
+pub(super) const LINK_EVENTS_QUEUED: usize = 256;
+/// Most bytes of control messages that wait for a peer, and most of those that came from
+/// it and wait for the control task. The largest index fits, since a peer that is new is
+/// sent it at once.
+pub(super) const CONTROL_QUEUE_BYTES: usize =
+    DECLARATIONS_PER_NODE * DECLARATION_BYTES + 8 * 1024 * 1024;
+
+/// Links that wait for the control task before a listener waits, too.
+pub(super) const ACCEPTED_QUEUED: usize = 16;
+/// Links that may stand without being open before no more are accepted. Each opens or
+/// falls within [`HANDSHAKE_TIMEOUT`](crate::protocol::limits::HANDSHAKE_TIMEOUT).
+pub(super) const OPENING_LINKS: usize = 256;
+/// How long a listener rests after it refused a peer, so that a flood of bad ones fills
+/// neither the processor nor the log.
+pub(super) const REST_AFTER_REFUSAL: Duration = Duration::from_millis(10);
+/// How long a dial may take.
+pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a node that leaves waits for its subscribers to take what was published.
+pub(super) const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a node that stops waits for the last words on its links.
+pub(super) const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
