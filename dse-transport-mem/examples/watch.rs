@@ -9,11 +9,8 @@ use dse_transport_mem::{MemScope, MemTransport};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let transport = Arc::new(MemTransport::new(&MemScope::new()));
-    let watcher = Node::builder("demo", "watcher")?
-        .transport(transport.clone())
-        .listen("mem://watcher".parse()?)
-        .start()
-        .await?;
+    let builder = Node::builder("demo", "watcher")?.transport(transport.clone());
+    let watcher = builder.listen("mem://watcher".parse()?).start().await?;
     let mut changes = watcher.watch("**").await?;
     tokio::spawn(come_and_go(transport));
 

@@ -113,7 +113,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Tries this endpoint a few times: somebody of the bus may be there.
+    /// Tries this endpoint a few times: somebody of the bus may be there. One of a scheme
+    /// that the node has no transport for is passed over.
     #[must_use]
     pub fn hint(mut self, endpoint: Endpoint) -> Self {
         self.hints.push(endpoint);
@@ -222,6 +223,8 @@ impl NodeBuilder {
         let (min, max) = (ms(config.redial_min), ms(config.redial_max));
         let (detect, peers) = (self.detect_ms, config.peers_max);
         check("detect_ms", detect, (50..=60_000).contains(&detect), "between 50 and 60000")?;
+        let stall = self.stall_timeout_ms;
+        check("stall_timeout_ms", stall, stall <= 10_000, "at most 10000")?;
         check("redial_ms", min, min >= 1, "at least 1")?;
         check("redial_ms", max, max >= min, "at least the first pause")?;
         check("peers_max", peers as u64, peers <= PEERS_PER_BUS, "at most 4096")

@@ -168,6 +168,8 @@ impl Driver {
         let deadline = self.core.poll_timeout();
         let timer = async {
             match deadline {
+                // Up to a millisecond late, which is how long changes of one moment wait for
+                // each other before they are announced together.
                 Some(deadline) => {
                     let after = Duration::from_nanos(deadline.at.as_nanos());
                     tokio::time::sleep_until(self.origin + after).await;
