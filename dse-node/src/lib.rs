@@ -35,3 +35,8 @@ pub mod sources;
 pub mod table;
 pub mod transports;
 pub mod troubles;
+
+/// The README's example: compiled and run with the documentation's tests.
+#[cfg(all(doctest, feature = "mem"))]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

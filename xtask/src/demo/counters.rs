@@ -66,8 +66,7 @@ pub(super) struct Meter {
 
 impl Meter {
     /// What was counted since the last reading. A launch that was not there before
-    /// counts from its start; one that is gone must have its last words in `now`, or
-    /// counts no more.
+    /// counts from its start; one that is gone counts no more.
     pub(super) fn advance(&mut self, now: Snapshot) -> Counters {
         let before = std::mem::replace(&mut self.last, now);
         let grown = self

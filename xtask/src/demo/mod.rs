@@ -122,7 +122,7 @@ fn held(step: &Step, told: &Told, cost: Counters, took: Duration) -> StepReport 
     let (control_messages, control_bytes) = match step.count {
         // Nothing went between the nodes themselves meanwhile, else it counts double: the
         // figure is never too small.
-        Count::WithGuest => {
+        Count::BothWays => {
             (cost.messages_sent + cost.messages_received, cost.bytes_sent + cost.bytes_received)
         }
         Count::Sent | Count::Nothing => (cost.messages_sent, cost.bytes_sent),

@@ -27,8 +27,6 @@ pub(super) struct Stage {
     pub(super) later_keys: BTreeSet<(String, String)>,
     pub(super) feed: Feed,
     meter: Meter,
-    /// The last counters of nodes that left in this step.
-    farewells: Snapshot,
 }
 
 impl Stage {
@@ -42,7 +40,6 @@ impl Stage {
             later_keys: BTreeSet::new(),
             feed,
             meter: Meter::default(),
-            farewells: Snapshot::new(),
         })
     }
 
@@ -120,20 +117,9 @@ impl Stage {
         })
     }
 
-    /// A node of the cast is gone for good; with its last counters if it said them.
-    pub(super) fn bury(&mut self, name: &str, last: Option<Counters>) {
-        if let Some(tag) = self.launched.remove(name)
-            && let Some(last) = last
-        {
-            self.farewells.insert(tag, last);
-        }
-    }
-
     /// What was counted since the last call.
     pub(super) fn cost(&mut self) -> Result<Counters> {
-        let mut snapshot = self.fleet.counters()?;
-        snapshot.append(&mut self.farewells);
-        Ok(self.meter.advance(snapshot))
+        Ok(self.meter.advance(self.fleet.counters()?))
     }
 
     /// Waits until no node has sent or received a control message for `still`. The

@@ -31,9 +31,9 @@ pub(super) struct Step {
 pub(super) enum Count {
     /// What all nodes sent.
     Sent,
-    /// What all nodes sent and received: each message went between a node and an asker
-    /// that has no counters to be read.
-    WithGuest,
+    /// What all nodes sent and received: each message went between a node and one that
+    /// has no counters to be read, an asker or a node that is gone.
+    BothWays,
     /// There must be none.
     Nothing,
 }
@@ -55,8 +55,8 @@ pub(super) const STEPS: [Step; 9] = [
     Step { count: Count::Nothing, ..step("idle", "10 s of silence on the control bus", idle) },
     step("crash", "a node is killed with SIGKILL", crash),
     step("return", "it returns as a new incarnation", come_back),
-    step("leave", "a node leaves gracefully", leave),
-    Step { count: Count::WithGuest, ..step("request", "a request is answered", request) },
+    Step { count: Count::BothWays, ..step("leave", "a node leaves gracefully", leave) },
+    Step { count: Count::BothWays, ..step("request", "a request is answered", request) },
 ];
 
 const fn step(
@@ -201,7 +201,7 @@ fn crash(stage: &mut Stage) -> Result<Told> {
     let victim = stage.tag(VICTIM)?;
     let killed = stage.fleet.kill(&victim)?;
     let known = stage.await_news(start, VICTIM, "node_down", None)?;
-    stage.bury(VICTIM, None);
+    stage.launched.remove(VICTIM);
     let ms = ms_between(killed, known);
     let limit = match stage.fleet.transport() {
         Transport::Quic => 2_000,
@@ -236,12 +236,12 @@ fn leave(stage: &mut Stage) -> Result<Told> {
     let told = now_ns();
     stage.fleet.tell(&leaver, "leave")?;
     let known = stage.await_news(start, LOGS, "node_left", None)?;
-    let last = stage.fleet.await_end(&leaver, start)?;
+    stage.fleet.await_end(&leaver, start)?;
     let mut crashed = false;
     let down = |line: &Line| line.event() == Some("node_down") && line.text("node") == Some(LOGS);
     stage.fleet.journal.review(start, |line| crashed |= down(line));
     ensure!(!crashed, "some node took the leave for a crash");
-    stage.bury(LOGS, Some(last));
+    stage.launched.remove(LOGS);
     Ok(Told {
         ms: ms_between(told, known),
         note: "everyone knew that it left, nobody saw a crash".into(),

@@ -1,0 +1,211 @@
+//! The bus, through the embedding API, as an application would use it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use dse_core::node::{Delivery, Node, Overflow, Publisher, Subscriber};
+use dse_core::protocol::{Endpoint, Kind, NodeId};
+use dse_core::transport::Transport as Wire;
+use dse_transport_mem::{MemScope, MemTransport};
+use dse_transport_quic::ca::Authority;
+use dse_transport_quic::{QuicConfig, QuicTransport};
+use dse_transport_zmq::{ZmqConfig, ZmqTransport};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use crate::figures::{Arrivals, RoundTrips};
+use crate::job::{Job, Measure, PING_BYTES, Transport};
+
+/// Subscribes and counts until the publisher ends.
+pub(crate) async fn receive(job: &Job, ready: impl FnOnce(String)) -> Result<Value> {
+    let node = start(job, &wire(job, RECEIVER, &MemScope::new())?, RECEIVER, None).await?;
+    count(job, &node, ready).await
+}
+
+/// Publishes for the time of the job.
+pub(crate) async fn send(job: &Job, peer: &str) -> Result<Value> {
+    let node = start(job, &wire(job, SENDER, &MemScope::new())?, SENDER, Some(peer)).await?;
+    publish(job, &node).await
+}
+
+/// Sends every ping back.
+pub(crate) async fn echo(job: &Job, ready: impl FnOnce(String)) -> Result<Value> {
+    let node = start(job, &wire(job, RECEIVER, &MemScope::new())?, RECEIVER, None).await?;
+    answer(&node, ready).await
+}
+
+/// Measures the way there and back for the time of the job.
+pub(crate) async fn ping(job: &Job, peer: &str) -> Result<Value> {
+    let node = start(job, &wire(job, SENDER, &MemScope::new())?, SENDER, Some(peer)).await?;
+    ask(job, &node).await
+}
+
+/// Both halves in this process, over mem.
+pub(crate) async fn both(job: &Job) -> Result<Value> {
+    let scope = MemScope::new();
+    let receiver = start(job, &wire(job, RECEIVER, &scope)?, RECEIVER, None).await?;
+    let sender_wire = wire(job, SENDER, &scope)?;
+    let (ready, peer) = oneshot::channel();
+    // The parent has gone if nobody waits for the address.
+    let ready = |address| drop(ready.send(address));
+    if job.measure == Measure::RoundTrip {
+        tokio::spawn(async move { answer(&receiver, ready).await });
+        let sender = start(job, &sender_wire, SENDER, Some(&peer.await?)).await?;
+        return ask(job, &sender).await;
+    }
+    let counting = {
+        let job = job.clone();
+        tokio::spawn(async move { count(&job, &receiver, ready).await })
+    };
+    let sender = start(job, &sender_wire, SENDER, Some(&peer.await?)).await?;
+    let mut found = publish(job, &sender).await?;
+    let counted = counting.await??;
+    for (name, value) in counted.as_object().into_iter().flatten() {
+        found[name] = value.clone();
+    }
+    Ok(found)
+}
+
+async fn count(job: &Job, node: &Node, ready: impl FnOnce(String)) -> Result<Value> {
+    let mut subscriber = node.subscribe(SAMPLES)?.capacity(QUEUE).open().await?;
+    ready(address(node)?);
+    let mut arrivals = Arrivals::default();
+    let mut lost = 0;
+    let mut deliveries = Vec::new();
+    loop {
+        if subscriber.recv_batch(&mut deliveries, BATCH).await == 0 {
+            bail!("the receiving node has stopped");
+        }
+        let mut samples = 0;
+        let mut ended = false;
+        for delivery in deliveries.drain(..) {
+            match delivery {
+                Delivery::Sample(_) => samples += 1,
+                Delivery::Gap { from_seq, to_seq, .. } => lost += to_seq + 1 - from_seq,
+                Delivery::Restarted { .. } => bail!("the publisher was restarted"),
+                Delivery::Ended { .. } => ended = true,
+            }
+        }
+        arrivals.add(samples);
+        if ended {
+            let mut result = arrivals.json(job);
+            result["gaps"] = lost.into();
+            return Ok(result);
+        }
+    }
+}
+
+async fn publish(job: &Job, node: &Node) -> Result<Value> {
+    let Measure::Throughput { payload } = job.measure else { bail!("nothing to publish") };
+    let publisher = declare(node, SAMPLES).await?;
+    wanted(&publisher).await?;
+    let payload = Bytes::from(vec![7; payload]);
+    let (began, mut sent) = (Instant::now(), 0_u64);
+    while began.elapsed() < job.time {
+        for _ in 0..LOOKS_AT_CLOCK {
+            publisher.publish(payload.clone()).await?;
+        }
+        sent += LOOKS_AT_CLOCK;
+    }
+    let closed = publisher.close().await;
+    ensure!(closed.undelivered.is_empty(), "not delivered to {:?}", closed.undelivered);
+    Ok(json!({ "sent": sent }))
+}
+
+async fn answer(node: &Node, ready: impl FnOnce(String)) -> Result<Value> {
+    let pong = declare(node, PONG).await?;
+    let mut pings = node.subscribe(PING)?.open().await?;
+    ready(address(node)?);
+    // What is published before there is a way back goes to nobody.
+    wanted(&pong).await?;
+    loop {
+        pong.publish(sample(&mut pings).await?).await?;
+    }
+}
+
+async fn ask(job: &Job, node: &Node) -> Result<Value> {
+    let mut pongs = node.subscribe(PONG)?.open().await?;
+    let ping = declare(node, PING).await?;
+    wanted(&ping).await?;
+    let payload = Bytes::from(vec![7; PING_BYTES]);
+    let mut trips = RoundTrips::new(job.time);
+    while trips.more() {
+        let began = Instant::now();
+        ping.publish(payload.clone()).await?;
+        sample(&mut pongs).await?;
+        trips.add(began.elapsed());
+    }
+    Ok(trips.json())
+}
+
+async fn declare(node: &Node, key: &str) -> Result<Publisher> {
+    let publisher = node.publisher(key)?.kind(Kind::Stream).overflow(Overflow::Block);
+    Ok(publisher.declare().await?)
+}
+
+/// Waits until somebody is being sent the samples.
+async fn wanted(publisher: &Publisher) -> Result<()> {
+    let mut interest = publisher.interest();
+    while interest.subscribers() == 0 {
+        interest.changed().await.context("the publisher is closed")?;
+    }
+    Ok(())
+}
+
+async fn sample(subscriber: &mut Subscriber) -> Result<Bytes> {
+    match subscriber.recv().await {
+        Some(Delivery::Sample(sample)) => Ok(sample.payload),
+        other => bail!("instead of a sample came {other:?}"),
+    }
+}
+
+async fn start(job: &Job, wire: &Arc<dyn Wire>, name: &str, peer: Option<&str>) -> Result<Node> {
+    let listen = match job.transport {
+        Transport::Mem => "mem://*",
+        Transport::Zmq => "zmq://ipc",
+        Transport::Quic => "quic://127.0.0.1:0",
+    };
+    let mut builder =
+        Node::builder("bench", name)?.transport(wire.clone()).listen(Endpoint::new(listen)?);
+    if let Some(peer) = peer {
+        builder = builder.join(Endpoint::new(peer)?);
+    }
+    Ok(builder.start().await?)
+}
+
+fn wire(job: &Job, name: &str, scope: &MemScope) -> Result<Arc<dyn Wire>> {
+    Ok(match job.transport {
+        Transport::Mem => Arc::new(MemTransport::new(scope)),
+        Transport::Zmq => Arc::new(ZmqTransport::new(ZmqConfig {
+            runtime_dir: job.folder.clone(),
+            trust_network: false,
+        })),
+        Transport::Quic => Arc::new(quic(&job.folder, name)?),
+    })
+}
+
+fn quic(folder: &Path, name: &str) -> Result<QuicTransport> {
+    let authority = Authority::open_or_create(&folder.join("ca"))?;
+    let identity = authority.identity(&NodeId::new(name)?)?;
+    Ok(QuicTransport::new(QuicConfig::new(identity))?)
+}
+
+fn address(node: &Node) -> Result<String> {
+    Ok(node.endpoints().first().context("the node listens nowhere")?.to_string())
+}
+
+const RECEIVER: &str = "receiver";
+const SENDER: &str = "sender";
+const SAMPLES: &str = "bench/samples";
+const PING: &str = "bench/ping";
+const PONG: &str = "bench/pong";
+
+/// How many samples the subscriber's queue holds.
+const QUEUE: usize = 16 * 1024;
+/// How many deliveries are taken at a time.
+const BATCH: usize = 1024;
+/// So many samples are published between two looks at the clock.
+const LOOKS_AT_CLOCK: u64 = 16;
