@@ -20,7 +20,6 @@ use crate::options::Options;
 /// and exchange the data directly. On one machine nothing needs to be configured.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "dse-node", version, propagate_version = true, after_long_help = EXAMPLES)]
-#[command(subcommand_help_heading = "Commands", infer_long_args = false)]
 pub struct Cli {
     /// What all commands take.
     #[command(flatten)]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use dse_node::cli::Cli;
 use dse_node::context::Context;
-use dse_node::outcome::{self, FAILED};
+use dse_node::outcome;
 use dse_node::program::Plan;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("dse-node: {error:#}");
-            ExitCode::from(outcome::status_of(&error).max(FAILED))
+            ExitCode::from(outcome::status_of(&error))
         }
     }
 }

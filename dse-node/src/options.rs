@@ -33,7 +33,7 @@ pub struct Options {
     /// Listen at this URL; repeat for more [default: a free port of the loopback
     /// address, or of every address if --join names another machine].
     ///
-    /// Port 0 is any free port. On a wildcard address (0.0.0.0, [::]) the node tells
+    /// Port 0 is any free port. On a wildcard address (`0.0.0.0`, `[::]`) the node tells
     /// others the addresses of its interfaces, or what --advertise says.
     #[arg(
         long,

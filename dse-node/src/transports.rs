@@ -92,6 +92,7 @@ impl<'de> Deserialize<'de> for Scheme {
 ///
 /// # Errors
 /// What it needs is missing or cannot be used.
+#[allow(unused_variables, reason = "each transport takes what it needs of these")]
 pub async fn open(
     scheme: Scheme,
     settings: &Settings,
