@@ -113,7 +113,9 @@ impl Chaos {
         self.leaving.remove(name);
         let turned_back = self.random.percent(20);
         let earlier = self.random.below(1000);
+        let forget_after = Duration::from_secs(if self.random.percent(30) { 3 } else { 600 });
         self.world.start_with(name, |config| {
+            config.forget_after = forget_after;
             let Incarnation(number) = config.incarnation;
             let number = if turned_back { earlier } else { number + 2000 };
             config.incarnation = Incarnation(number * 10_000 + config.incarnation.0);

@@ -7,7 +7,7 @@ use dse_core::protocol::wire::{self, Decoded};
 use dse_core::protocol::{
     Command, CommandError, Config, ControlBus, Counters, Declaration, Endpoint, Event, Input,
     Instant, Key, KeyExpr, LinkId, Match, Message, NodeId, Output, PeerStatus, Report, Role,
-    StatsError, StopReason, SubscriptionId, Ticket, Watch,
+    StatsError, StopReason, SubscriptionId, Ticket, Watch, limits,
 };
 
 use super::check::{History, Print};
@@ -369,6 +369,8 @@ impl Node {
     }
 
     pub(super) fn count_sent(&mut self, bytes: &[u8]) {
+        let longest = if self.is_stranger() { usize::MAX } else { limits::CONTROL_MESSAGE_BYTES };
+        assert!(bytes.len() <= longest, "{} sends {} bytes at once", self.name, bytes.len());
         let kind = match wire::decode(bytes) {
             Ok(Decoded::Known(message)) => name_of(&message),
             _ => "other",
