@@ -43,9 +43,11 @@ fn one_seed_gives_one_transcript() {
 /// Runs one schedule to its end.
 fn run(seed: u64) -> World {
     let latency = Latency::between(Duration::from_micros(200), Duration::from_millis(40));
+    let mut random = Random::new(!seed);
     let mut chaos = Chaos {
         world: World::with_latency(seed, latency),
-        random: Random::new(!seed),
+        forgetful: random.percent(30),
+        random,
         still: BTreeSet::new(),
         leaving: BTreeSet::new(),
         asked: Vec::new(),
@@ -63,6 +65,8 @@ fn run(seed: u64) -> World {
 struct Chaos {
     world: World,
     random: Random,
+    /// Nodes forget each other within most partitions.
+    forgetful: bool,
     /// Nodes that stand still.
     still: BTreeSet<&'static str>,
     /// Nodes that were told to leave and may not be done with it.
@@ -113,7 +117,7 @@ impl Chaos {
         self.leaving.remove(name);
         let turned_back = self.random.percent(20);
         let earlier = self.random.below(1000);
-        let forget_after = Duration::from_secs(if self.random.percent(30) { 3 } else { 600 });
+        let forget_after = Duration::from_secs(if self.forgetful { 3 } else { 600 });
         self.world.start_with(name, |config| {
             config.forget_after = forget_after;
             let Incarnation(number) = config.incarnation;
@@ -200,6 +204,14 @@ impl Chaos {
             }
         }
         self.world.run_until_quiet();
+        if self.forgetful {
+            // Two that forgot each other while both kept a third learn of each other again
+            // when they ask: the third's answer tells that it knows more.
+            for name in NAMES {
+                self.world.ask(name, "**");
+            }
+            self.world.run_until_quiet();
+        }
         self.world.assert_converged();
         self.world.assert_routed();
         for name in NAMES {
