@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::plane::sequencer::{Offered, Sequencer};
-use super::plane::{Hub, PlaneRequest};
+use super::plane::{Errand, Hub, PlaneRequest};
 use crate::protocol::{Key, NodeId};
 
 /// What a stream does for a subscriber that is slower than its publisher.
@@ -53,19 +54,15 @@ impl Publisher {
     /// The payload is too long, or the node has stopped.
     pub async fn publish(&self, mut payload: Bytes) -> Result<(), PublishError> {
         tokio::task::coop::consume_budget().await;
-        if let Offered::Taken = self.sequencer.offer(&mut payload)? {
+        if self.offer(&mut payload)?.is_none() {
             return Ok(());
         }
         loop {
             let mut changed = pin!(self.sequencer.changed.notified());
             changed.as_mut().enable();
-            match self.sequencer.offer(&mut payload)? {
-                Offered::Taken => return Ok(()),
-                // Late or not, it is tried again.
-                Offered::Blocked(until) => {
-                    let _ = tokio::time::timeout_at(until, changed).await;
-                }
-            }
+            let Some(until) = self.offer(&mut payload)? else { return Ok(()) };
+            // Late or not, it is tried again.
+            let _ = tokio::time::timeout_at(until, changed).await;
         }
     }
 
@@ -74,9 +71,20 @@ impl Publisher {
     /// # Errors
     /// [`PublishError::WouldBlock`], or as [`Publisher::publish`].
     pub fn try_publish(&self, mut payload: Bytes) -> Result<(), PublishError> {
-        match self.sequencer.offer(&mut payload)? {
-            Offered::Taken => Ok(()),
-            Offered::Blocked(_) => Err(PublishError::WouldBlock(self.key().clone())),
+        match self.offer(&mut payload)? {
+            None => Ok(()),
+            Some(_) => Err(PublishError::WouldBlock(self.key().clone())),
+        }
+    }
+
+    /// None if the sample was taken; else when to try again at the latest.
+    fn offer(&self, payload: &mut Bytes) -> Result<Option<Instant>, PublishError> {
+        match self.sequencer.offer(payload)? {
+            Offered::Taken(errand) => {
+                errand.into_iter().for_each(Errand::run);
+                Ok(None)
+            }
+            Offered::Blocked(until) => Ok(Some(until)),
         }
     }
 

@@ -1,13 +1,13 @@
 //! A link as publishers see it: the frame that is being collected for it, who waits for
 //! room in that frame, and which publisher each alias stands for.
 //!
-//! Lock order: a publisher's sequencer, then a link's outbox or aliases. Whoever holds
-//! an outbox takes no other lock.
+//! Lock order: a link's writer, a publisher's sequencer, then a link's outbox or aliases.
+//! Whoever holds an outbox takes no other lock.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use tokio::sync::watch;
 
@@ -15,7 +15,9 @@ use super::counters::{Counters, count};
 use super::limits::{ALIASES_PER_LINK, FRAME_BYTES, FRAME_SPARE_BYTES};
 use super::lock;
 use super::meter::Meter;
+use super::reader::LaneError;
 use super::sequencer::Sequencer;
+use super::writer::Writer;
 use crate::data::{Credit, DataFrame, FrameWriter};
 use crate::protocol::{Incarnation, Key, LinkId, NodeId};
 
@@ -28,6 +30,8 @@ pub(super) struct Link {
     pub(super) counters: Arc<Counters>,
     outbox: Mutex<Outbox>,
     aliases: Mutex<Aliases>,
+    /// None once the link is gone.
+    writer: Mutex<Option<Writer>>,
     closing: watch::Sender<Closing>,
     failed: AtomicBool,
 }
@@ -49,6 +53,7 @@ impl Link {
         node: NodeId,
         incarnation: Incarnation,
         counters: Arc<Counters>,
+        writer: Writer,
     ) -> Self {
         Self {
             id,
@@ -57,8 +62,32 @@ impl Link {
             counters,
             outbox: Mutex::default(),
             aliases: Mutex::default(),
+            writer: Mutex::new(Some(writer)),
             closing: watch::Sender::new(Closing::Open),
             failed: AtomicBool::new(false),
+        }
+    }
+
+    /// Writes until the link fails. For one task.
+    pub(super) async fn write(&self) -> LaneError {
+        std::future::poll_fn(|cx| match &mut *lock(&self.writer) {
+            Some(writer) => writer.poll(cx, self),
+            None => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Writes in the place of the task that rests and was taken from the outbox.
+    pub(super) fn write_for(&self, task: &Waker) {
+        // Who holds the writer may wait for a lock that the caller's like holds, so this
+        // must not wait.
+        match self.writer.try_lock() {
+            Ok(mut writer) => {
+                if let Some(writer) = &mut *writer {
+                    writer.send_for(task, self);
+                }
+            }
+            Err(_) => task.wake_by_ref(),
         }
     }
 
@@ -84,13 +113,19 @@ impl Link {
         self.closing.subscribe()
     }
 
-    /// The next frame, with as many of `credits` as fit.
-    pub(super) fn next_frame(&self, credits: &mut VecDeque<Credit>, idle: &Waker) -> Next {
+    /// The next frame, with as many of `credits` as fit. If there is none, the writing
+    /// task rests. `ticking` says that its timer runs.
+    pub(super) fn next_frame(
+        &self,
+        credits: &mut VecDeque<Credit>,
+        task: &Waker,
+        ticking: bool,
+    ) -> Next {
         let (frame, samples) = {
             let mut outbox = self.outbox();
             outbox.write_credits(credits);
             let Some(frame) = outbox.frame.take() else {
-                return outbox.rest(idle);
+                return outbox.rest(task, ticking);
             };
             (frame, std::mem::take(&mut outbox.samples))
         };
@@ -201,6 +236,8 @@ impl Link {
         let rest =
             std::mem::replace(&mut *self.outbox(), Outbox { closed: true, ..Outbox::default() });
         drop(rest);
+        let writer = lock(&self.writer).take();
+        drop(writer);
         let owners = std::mem::take(&mut *lock(&self.aliases)).owners;
         for owner in owners.into_iter().flatten() {
             owner.link_gone(self.id);
@@ -266,7 +303,12 @@ impl Outbox {
         self.turns.push_back(Turn { sequencer, alias });
     }
 
-    /// Wakes the writer if it rests.
+    /// The writing task, if it rests: whoever takes it wakes it or works in its place.
+    pub(super) fn take_task(&mut self) -> Option<Waker> {
+        self.writer.take()
+    }
+
+    /// Wakes the writing task if it rests.
     pub(super) fn wake(&mut self) {
         if let Some(writer) = self.writer.take() {
             writer.wake();
@@ -290,13 +332,13 @@ impl Outbox {
         }
     }
 
-    fn rest(&mut self, writer: &Waker) -> Next {
+    fn rest(&mut self, writer: &Waker, ticking: bool) -> Next {
         if !(self.turns.is_empty() && self.calls.is_empty() && self.now.is_empty()) {
             return Next::Again;
         }
         self.writer = Some(writer.clone());
-        self.armed = !self.later.is_empty();
-        if self.armed { Next::Later } else { Next::Idle }
+        self.armed = ticking || !self.later.is_empty();
+        if self.later.is_empty() { Next::Idle } else { Next::Later }
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) use counters::count;
 pub(super) use hub::Hub;
 pub(super) use meter::Tap;
 pub use reader::{LaneError, RecordFault};
-pub(super) use route::Stamped;
+pub(super) use route::{Errand, Stamped};
 
 use counters::Counters;
 use hub::Subscription;
@@ -110,11 +110,12 @@ impl Plane {
         let counters = Arc::<Counters>::default();
         let PlaneConfig { node, incarnation, .. } = config.clone();
         // What a node sends itself counts as neither sent nor received.
-        let loopback = Arc::new(Link::new(LOOPBACK, node, incarnation, Arc::default()));
+        let (sender, receiver) = loopback::lane();
+        let writer = Writer::new(sender, config.stall_timeout);
+        let loopback = Arc::new(Link::new(LOOPBACK, node, incarnation, Arc::default(), writer));
         let hub = Hub::new(Arc::clone(&loopback), Arc::clone(&counters), requests);
         let plane = Arc::new(Self { config, counters, faults, hub, links: Mutex::default() });
-        let (sender, receiver) = loopback::lane();
-        plane.spawn_lanes(loopback, sender, receiver, Box::new(|| {}));
+        plane.spawn_lanes(loopback, receiver, Box::new(|| {}));
         plane
     }
 
@@ -128,9 +129,11 @@ impl Plane {
         heard: impl Fn() + Send + 'static,
     ) {
         let counters = Arc::clone(&self.counters);
-        let opened = Arc::new(Link::new(link, peer.node, peer.incarnation, counters));
+        let writer = Writer::new(sender, self.config.stall_timeout);
+        let opened = Link::new(link, peer.node, peer.incarnation, counters, writer);
+        let opened = Arc::new(opened);
         lock(&self.links).insert(link, Arc::clone(&opened));
-        self.spawn_lanes(opened, sender, receiver, Box::new(heard));
+        self.spawn_lanes(opened, receiver, Box::new(heard));
     }
 
     /// A link is no more. Where the peer has left gracefully, what it sent before is still
@@ -237,13 +240,11 @@ impl Plane {
     fn spawn_lanes(
         &self,
         link: Arc<Link>,
-        sender: Box<dyn DataSender>,
         receiver: Box<dyn DataReceiver>,
         heard: Box<dyn Fn() + Send>,
     ) {
-        let writer = Writer::new(Arc::clone(&link), sender, self.config.stall_timeout);
         let reader = Reader::new(Arc::clone(&link), receiver, heard, self.hub.table());
-        tokio::spawn(write(Arc::clone(&link), writer, self.faults.clone()));
+        tokio::spawn(write(Arc::clone(&link), self.faults.clone()));
         tokio::spawn(read(link, reader, self.faults.clone()));
     }
 }
@@ -261,10 +262,10 @@ impl std::fmt::Debug for Plane {
 }
 
 /// The writing task of a link.
-async fn write(link: Arc<Link>, writer: Writer, faults: mpsc::Sender<LinkFault>) {
+async fn write(link: Arc<Link>, faults: mpsc::Sender<LinkFault>) {
     let mut closing: watch::Receiver<Closing> = link.closing();
     let failed = tokio::select! {
-        error = writer.run() => Some(error),
+        error = link.write() => Some(error),
         _ = closing.wait_for(|closing| *closing != Closing::Open) => None,
     };
     // What the peer sent before is still of use.

@@ -118,11 +118,11 @@ impl Reader {
                 }
                 Closing::Gone => return Ok(()),
             }
+            if self.table.has_changed().unwrap_or(false) {
+                self.refresh();
+            }
             tokio::select! {
                 biased;
-                Ok(()) = self.closing.changed() => {}
-                Ok(()) = self.table.changed() => self.refresh(),
-                () = sleep_until(drained_at) => return Ok(()),
                 frame = std::future::poll_fn(|cx| self.receiver.poll_recv(cx)) => {
                     match frame {
                         Ok(frame) => self.read(frame)?,
@@ -131,6 +131,9 @@ impl Reader {
                     }
                     tokio::task::coop::consume_budget().await;
                 }
+                Ok(()) = self.closing.changed() => {}
+                Ok(()) = self.table.changed() => self.refresh(),
+                () = sleep_until(drained_at) => return Ok(()),
             }
         }
     }

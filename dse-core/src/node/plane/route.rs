@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Waker;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -32,6 +33,19 @@ pub(super) struct Route {
     flow: Flow,
     /// It stands in the link's line for room.
     in_line: bool,
+}
+
+/// A link to be written to, in the place of its task that rests.
+pub(in crate::node) struct Errand {
+    link: Arc<Link>,
+    task: Waker,
+}
+
+impl Errand {
+    /// Does it. No lock may be held.
+    pub(in crate::node) fn run(self) {
+        self.link.write_for(&self.task);
+    }
 }
 
 impl Route {
@@ -93,6 +107,22 @@ impl Route {
         self.dropped += dropped;
         self.pump(owner, last_seq, false);
         dropped
+    }
+
+    /// Takes the next sample if the subscriber has taken everything before it and the
+    /// link's writing task rests: the publisher writes in its place then.
+    pub(super) fn offer_alone(
+        &mut self,
+        owner: &Arc<Sequencer>,
+        sample: &Stamped,
+        policy: Policy,
+    ) -> Option<Errand> {
+        if !self.is_idle() {
+            return None;
+        }
+        let task = self.link.outbox().take_task()?;
+        self.offer(owner, sample.clone(), policy);
+        Some(Errand { link: Arc::clone(&self.link), task })
     }
 
     /// Ends the route; what is pending goes first, unless nobody wants it any more.

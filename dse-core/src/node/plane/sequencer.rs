@@ -19,7 +19,7 @@ use super::limits::{HISTORY_SAMPLES, PAYLOAD_BYTES};
 use super::link::Link;
 use super::lock;
 use super::reader::RecordFault;
-use super::route::{Route, Stamped};
+use super::route::{Errand, Route, Stamped};
 use crate::data::{Begin, Credit, EndReason};
 use crate::node::publisher::{Closed, Interest, Overflow, PublishError};
 use crate::protocol::{Declaration, Incarnation, Key, Kind, LinkId};
@@ -64,10 +64,9 @@ struct State {
 }
 
 /// What became of a sample.
-#[derive(Debug)]
 pub(in crate::node) enum Offered {
-    /// It is on its way.
-    Taken,
+    /// It is on its way, or is once this is done.
+    Taken(Option<Errand>),
     /// A subscriber is behind: try again at a change, and at this time at the latest.
     Blocked(Instant),
 }
@@ -132,8 +131,7 @@ impl Sequencer {
         state.last_seq += 1;
         let sample =
             Stamped { seq: state.last_seq, time_ns: unix_ns(), payload: std::mem::take(payload) };
-        self.distribute(&mut state, sample);
-        Ok(Offered::Taken)
+        Ok(Offered::Taken(self.distribute(&mut state, sample)))
     }
 
     /// What Begin says on a route.
@@ -324,12 +322,17 @@ impl Sequencer {
         until
     }
 
-    fn distribute(self: &Arc<Self>, state: &mut State, sample: Stamped) {
+    fn distribute(self: &Arc<Self>, state: &mut State, sample: Stamped) -> Option<Errand> {
         if self.retain > 0 {
             if state.retained.len() == self.retain {
                 state.retained.pop_front();
             }
             state.retained.push_back(sample.clone());
+        }
+        if let [only] = &mut state.routes[..]
+            && let Some(errand) = only.offer_alone(self, &sample, self.policy)
+        {
+            return Some(errand);
         }
         let mut dropped = 0;
         if let Some((last, others)) = state.routes.split_last_mut() {
@@ -341,6 +344,7 @@ impl Sequencer {
         if dropped > 0 {
             count(&self.counters.drops, dropped);
         }
+        None
     }
 
     /// Wakes those who wait for a change.
