@@ -61,7 +61,7 @@ pub struct Skip {
     pub next_seq: u64,
 }
 
-/// The sequence ends; its alias is free again.
+/// The sequence ends; its alias is free again once the receipt has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
     /// The sequence.
@@ -89,6 +89,7 @@ pub struct Credit {
     pub alias: u32,
     /// All up to here was taken by the application or reported to it as lost.
     pub consumed_seq: u64,
-    /// How many samples beyond that the publisher may send.
+    /// How many samples beyond that the publisher may have under way; 0 is the receipt for
+    /// the End, and the last credit for the alias.
     pub window: u32,
 }
