@@ -16,6 +16,7 @@ mod io;
 mod key;
 mod leave;
 pub mod limits;
+mod link_end;
 mod links;
 mod membership;
 mod message;
