@@ -8,7 +8,7 @@ use super::world::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn samples_arrive_in_order_and_once() {
-    let (a, b) = (Node::new("a"), Node::new("b"));
+    let (a, b) = (Node::patient("a"), Node::patient("b"));
     link(&a, &b, 1);
     let publisher = a.stream("x/y", Overflow::Block);
     let mut subscriber = b.subscribe(1, "x/**");

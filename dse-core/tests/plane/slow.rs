@@ -30,7 +30,7 @@ async fn drain(subscriber: &mut Subscriber) -> (u64, u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn block_waits_for_a_subscriber_that_keeps_taking_samples() {
-    let (a, b) = (Node::new("a"), Node::new("b"));
+    let (a, b) = (Node::patient("a"), Node::patient("b"));
     link(&a, &b, 1);
     let publisher = a.stream("x", Overflow::Block);
     let mut subscriber = b.subscribe(1, "x");
@@ -237,7 +237,7 @@ async fn a_state_is_conflated_without_a_gap_and_the_latest_arrives() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_subscribers_on_one_node_the_slow_one_loses_and_the_fast_one_does_not() {
-    let (a, b) = (Node::new("a"), Node::new("b"));
+    let (a, b) = (Node::patient("a"), Node::patient("b"));
     link(&a, &b, 1);
     let publisher = a.stream("x", Overflow::Block);
     let mut slow = b.subscribe(1, "x");

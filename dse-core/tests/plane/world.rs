@@ -29,9 +29,19 @@ impl Node {
     }
 
     pub(crate) fn restarted(name: &str, incarnation: u64) -> Self {
+        Self::with(name, incarnation, STALL)
+    }
+
+    /// A node that is in no hurry to give a subscriber up, where a busy machine must not
+    /// make the difference.
+    pub(crate) fn patient(name: &str) -> Self {
+        Self::with(name, 1, STALL * 10)
+    }
+
+    fn with(name: &str, incarnation: u64, stall_timeout: Duration) -> Self {
         let node = NodeId::new(name).expect("a node id");
         let incarnation = Incarnation(incarnation);
-        let config = PlaneConfig { node: node.clone(), incarnation, stall_timeout: STALL };
+        let config = PlaneConfig { node: node.clone(), incarnation, stall_timeout };
         let (faults_in, faults) = mpsc::channel(16);
         let (requests_in, requests) = mpsc::unbounded_channel();
         let plane = Plane::new(config, faults_in, requests_in);

@@ -118,9 +118,6 @@ impl Reader {
                 }
                 Closing::Gone => return Ok(()),
             }
-            if self.table.has_changed().unwrap_or(false) {
-                self.refresh();
-            }
             tokio::select! {
                 biased;
                 frame = std::future::poll_fn(|cx| self.receiver.poll_recv(cx)) => {
@@ -140,6 +137,10 @@ impl Reader {
 
     fn read(&mut self, frame: DataFrame) -> Result<(), LaneError> {
         (self.heard)();
+        // A subscription that brought this frame about is in the table by now.
+        if self.table.has_changed().unwrap_or(false) {
+            self.refresh();
+        }
         count(&self.link.counters.data_bytes_received, frame.wire_len() as u64);
         // A payload that a transport received is a slice of its whole frame.
         let pinned = match &frame.body {
