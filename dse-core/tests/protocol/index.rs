@@ -130,6 +130,27 @@ fn a_big_index_goes_in_parts_and_is_applied_at_the_last() {
 }
 
 #[test]
+fn parts_of_a_fallen_link_do_not_mix_with_those_of_the_next() {
+    for parts in 1..4 {
+        let mut world = World::new(15);
+        world.start_mesh(&["a", "b"]);
+        for number in 0..100 {
+            world.try_declare("a", large(number)).expect("within the bounds");
+        }
+        world.hold("a", "b");
+        world.run_for(Duration::from_millis(5));
+        for _ in 0..parts {
+            assert!(world.deliver_next("a", "b"));
+        }
+        world.lose_links("b", "a");
+        world.release("a", "b");
+        world.run_until_quiet();
+        world.assert_converged();
+        assert_eq!(world.node("b").counters().faults, 0);
+    }
+}
+
+#[test]
 fn a_reconnect_with_an_equal_version_sends_no_index() {
     let mut world = World::new(8);
     world.start_serving(&["a", "b"]);

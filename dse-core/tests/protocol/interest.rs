@@ -85,6 +85,17 @@ fn patterns_that_others_include_are_not_told_and_count_all_the_same() {
 }
 
 #[test]
+fn of_two_ways_to_say_the_same_one_is_told() {
+    let mut world = World::new(16);
+    world.start_serving(&["a", "b"]);
+    world.subscribe("a", "b/**");
+    world.subscribe("a", "b/**/**");
+    world.run_until_quiet();
+    world.assert_routed();
+    assert_eq!(world.routed("b", "a"), ["b/a"]);
+}
+
+#[test]
 fn interest_is_sent_again_on_a_new_link() {
     let mut world = World::new(5);
     world.start_serving(&["a", "b"]);

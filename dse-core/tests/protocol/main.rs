@@ -1,5 +1,17 @@
 //! The control bus in virtual time: tests for each law of the design and for each
 //! schedule that decided a rule of the protocol, by theme.
+//!
+//! | law | where |
+//! |---|---|
+//! | L1 quiet | `quiet`, and each scenario that runs until the bus is quiet |
+//! | L2 convergence | `mesh`, `chaos` |
+//! | L3 ownership | `index`, `clash`, and `world::check` after every step |
+//! | L4 answers | `requests`, `guests` |
+//! | L5 cost | `mesh` for joins and cold starts, `index` for changes, `quiet` for doing nothing |
+//! | L6 bounds | `limits` |
+//! | L7 determinism | `chaos` |
+//!
+//! L8 and L9 are the data plane's.
 
 mod chaos;
 mod clash;

@@ -103,6 +103,7 @@ fn when_both_dial_one_link_survives_and_nobody_goes_down() {
             assert_eq!(node.count(|event| matches!(event, Event::LinkOpened { .. })), 1);
             assert_eq!(node.count(|event| matches!(event, Event::LinkClosed { .. })), 0);
         }
+        assert!(world.now() < SECOND, "no link waited for a timeout");
     }
 }
 
@@ -118,6 +119,20 @@ fn a_link_that_only_one_side_lost_is_replaced_without_a_node_down_at_the_other()
         assert_eq!(world.node(other).ups(loser), 1);
         assert_eq!(world.open_links(other).len(), 1);
     }
+}
+
+#[test]
+fn a_handshake_that_only_one_side_lost_does_not_hold_up_the_next() {
+    let mut world = World::new(19);
+    world.start("a");
+    world.start("b");
+    world.join("b", "a");
+    // The larger id has offered the link when the smaller one loses it.
+    world.run_until("the offer", |world| world.node("b").sent("Open") == 1);
+    world.lose_links("a", "b");
+    world.join("a", "b");
+    world.run_for(SECOND);
+    world.assert_linked("a", "b");
 }
 
 #[test]

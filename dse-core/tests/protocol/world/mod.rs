@@ -152,8 +152,7 @@ impl World {
         &self.nodes[self.index(name)]
     }
 
-    /// The name of whoever runs under this node id. Names and ids differ in clashes
-    /// only, in which the first is meant.
+    /// The names of the members that run and move, in the order of their first start.
     pub(crate) fn names_of_members(&self) -> Vec<String> {
         self.nodes.iter().filter(|node| node.is_member()).map(|node| node.name.clone()).collect()
     }
