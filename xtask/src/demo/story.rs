@@ -187,11 +187,11 @@ fn idle(stage: &mut Stage) -> Result<Told> {
         print!("\r{:40}\r", "");
     }
     let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let board = stage.tag(BOARD)?;
     let mut samples = 0_u64;
-    stage
-        .fleet
-        .journal
-        .review(start, |line| samples += u64::from(line.sample_key() == Some(LOG_KEY)));
+    stage.fleet.journal.review(start, |line| {
+        samples += u64::from(line.tag == board && line.sample_key() == Some(LOG_KEY));
+    });
     ensure!(samples > 0, "no line of the file came meanwhile");
     Ok(Told { ms, note: format!("meanwhile {samples} lines of the file came through") })
 }
