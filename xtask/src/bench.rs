@@ -12,9 +12,10 @@ use crate::shell;
 /// # Errors
 /// It cannot be built or started.
 pub(crate) fn run(arguments: &[String]) -> Result<bool> {
-    let program = shell::build_program([
-        "bench", "-p", "dse-node", "--bench", "bus", "--no-run", "--locked",
-    ])?;
+    let program = shell::build_program(
+        "bus",
+        ["bench", "-p", "dse-node", "--bench", "bus", "--no-run", "--locked"],
+    )?;
     // Started here and not by cargo, so that a relative --json is where the user is.
     let status = Command::new(&program)
         .args(arguments)

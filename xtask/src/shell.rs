@@ -81,11 +81,15 @@ pub(crate) fn output_of(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).context("the command's output is not UTF-8")
 }
 
-/// Builds with cargo and returns the path of the one program that was built.
+/// Builds with cargo and returns the path of the program of that name. A bench's build
+/// makes the package's other programs too.
 ///
 /// # Errors
 /// The build failed; cargo has said why.
-pub(crate) fn build_program<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<PathBuf> {
+pub(crate) fn build_program<'a>(
+    name: &str,
+    arguments: impl IntoIterator<Item = &'a str>,
+) -> Result<PathBuf> {
     let mut command = cargo(arguments);
     command.arg("--message-format=json-render-diagnostics");
     let output = command
@@ -99,9 +103,10 @@ pub(crate) fn build_program<'a>(arguments: impl IntoIterator<Item = &'a str>) ->
     let program = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == name)
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
         .next_back();
-    program.with_context(|| format!("{} built no program", describe(&command)))
+    program.with_context(|| format!("{} built no program {name}", describe(&command)))
 }
 
 /// The command as it would be typed.

@@ -22,7 +22,10 @@ use crate::job::{Job, Measure, PING_BYTES, Transport};
 /// Subscribes and counts until the publisher ends.
 pub(crate) async fn receive(job: &Job, ready: impl FnOnce(String)) -> Result<Value> {
     let node = start(job, &wire(job, RECEIVER, &MemScope::new())?, RECEIVER, None).await?;
-    count(job, &node, ready).await
+    let counted = count(job, &node, ready).await;
+    // The last receipt is under way: leaving waits for it, the end of the process would not.
+    node.leave().await;
+    counted
 }
 
 /// Publishes for the time of the job.
@@ -58,7 +61,11 @@ pub(crate) async fn both(job: &Job) -> Result<Value> {
     }
     let counting = {
         let job = job.clone();
-        tokio::spawn(async move { count(&job, &receiver, ready).await })
+        tokio::spawn(async move {
+            let counted = count(&job, &receiver, ready).await;
+            receiver.leave().await;
+            counted
+        })
     };
     let sender = start(job, &sender_wire, SENDER, Some(&peer.await?)).await?;
     let mut found = publish(job, &sender).await?;

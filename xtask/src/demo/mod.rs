@@ -33,7 +33,7 @@ use story::{Count, STEPS, Step, Told};
 pub(crate) fn run(options: &DemoOptions) -> Result<bool> {
     println!("building dse-node");
     let build = ["build", "--release", "-p", "dse-node", "--bin", "dse-node", "--locked"];
-    let program = shell::build_program(build)?;
+    let program = shell::build_program("dse-node", build)?;
     let began = Instant::now();
     let DemoOptions { transport, nodes, .. } = *options;
 
