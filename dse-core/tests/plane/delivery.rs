@@ -2,7 +2,8 @@
 
 use dse_core::node::plane::PlaneRequest;
 use dse_core::node::{Closed, Delivery, Overflow};
-use dse_core::protocol::Kind;
+use dse_core::protocol::{Kind, LinkId};
+use tokio::time::Instant;
 
 use super::world::*;
 
@@ -53,6 +54,32 @@ async fn a_second_subscription_gets_the_present_value_of_an_idle_state() {
     assert_eq!(next_sample(&mut first).await.seq, 1);
     let mut second = b.subscribe(2, "*");
     assert_eq!(number(&next_sample(&mut second).await), 7);
+}
+
+#[tokio::test]
+async fn a_subscriber_that_leaves_after_its_last_sample_has_it() {
+    // Control may overtake the receipt: before or after the publisher is closed.
+    for closes_first in [true, false] {
+        let (a, b) = (Node::patient("a"), Node::new("b"));
+        link(&a, &b, 1);
+        let publisher = a.stream("x", Overflow::Block);
+        let mut subscriber = b.subscribe(1, "x");
+        a.route("x", 1);
+        publisher.publish(payload(1)).await.expect("published");
+        assert_eq!(next_sample(&mut subscriber).await.seq, 1);
+        b.plane.finish(Instant::now()).await;
+        let closed = if closes_first {
+            let closing = tokio::spawn(publisher.close());
+            tokio::task::yield_now().await;
+            a.plane.link_closed(LinkId(1), true);
+            closing.await.expect("no panic")
+        } else {
+            a.plane.link_closed(LinkId(1), true);
+            tokio::task::yield_now().await;
+            publisher.close().await
+        };
+        assert_eq!(closed, Closed { delivered: 1, undelivered: Vec::new() }, "{closes_first}");
+    }
 }
 
 #[tokio::test]

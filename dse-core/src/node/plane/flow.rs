@@ -32,6 +32,10 @@ pub(super) struct Flow {
     pub(super) stalled: bool,
     /// End follows what is pending.
     pub(super) ending: Option<EndReason>,
+    /// The link takes nothing more, and what was sent on it may still be confirmed.
+    pub(super) severed: bool,
+    /// Something was not sent before the link was severed.
+    lacking: bool,
     begun: bool,
     ended: bool,
     pending: VecDeque<Stamped>,
@@ -49,6 +53,8 @@ impl Flow {
             alias,
             stalled: false,
             ending: None,
+            severed: false,
+            lacking: false,
             begun: false,
             ended: false,
             pending: retained.clone(),
@@ -97,13 +103,25 @@ impl Flow {
         }
     }
 
+    /// Nothing can be written any more.
+    pub(super) fn sever(&mut self) {
+        self.severed = true;
+        self.lacking |= self.stalled || !self.pending.is_empty();
+        self.clear_pending();
+    }
+
+    /// Has a subscriber whose link is severed confirmed all that was published for it?
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.severed && !self.lacking && self.consumed_seq > 0 && self.consumed_seq == self.sent_seq
+    }
+
     /// Is there anything that would be written, if there is room?
     pub(super) fn is_due(&self, owner: &Sequencer, last_seq: u64) -> bool {
         let next_is_due = match self.pending.front() {
             Some(first) => self.has_credit(first.payload.len()),
             None => self.ending.is_some() || self.skips(owner, last_seq),
         };
-        !self.ended && (!self.begun || next_is_due)
+        !self.ended && !self.severed && (!self.begun || next_is_due)
     }
 
     /// Writes what is due: Begin, samples as far as credit goes, Skip, End. Returns false
@@ -148,7 +166,7 @@ impl Flow {
         if self.consumed_seq == self.sent_seq && self.pending.is_empty() {
             self.stalled = false;
         }
-        Ok(false)
+        Ok(self.is_confirmed())
     }
 
     fn write_pending(&mut self, outbox: &mut Outbox) -> bool {

@@ -231,13 +231,29 @@ impl Link {
         lock(&self.aliases).free(alias);
     }
 
-    /// Nothing is sent any more: publishers forget the link.
-    pub(super) fn shut(&self) {
+    /// Credits that wait for company go at once.
+    pub(super) fn hurry_credits(&self) {
+        let mut outbox = self.outbox();
+        let later = std::mem::take(&mut outbox.later);
+        outbox.now.extend(later);
+        outbox.wake();
+    }
+
+    /// Nothing is sent any more; what was sent may still be confirmed.
+    pub(super) fn stop_writing(&self) {
         let rest =
             std::mem::replace(&mut *self.outbox(), Outbox { closed: true, ..Outbox::default() });
         drop(rest);
         let writer = lock(&self.writer).take();
         drop(writer);
+        let owners = lock(&self.aliases).owners.clone();
+        for owner in owners.into_iter().flatten() {
+            owner.link_severed(self.id);
+        }
+    }
+
+    /// Nothing comes any more either: publishers forget the link.
+    pub(super) fn forget(&self) {
         let owners = std::mem::take(&mut *lock(&self.aliases)).owners;
         for owner in owners.into_iter().flatten() {
             owner.link_gone(self.id);

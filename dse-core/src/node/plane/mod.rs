@@ -206,6 +206,10 @@ impl Plane {
         };
         // Beyond the deadline nobody is waited for.
         let _ = tokio::time::timeout_at(deadline, receipts).await;
+        // A publisher elsewhere hears what was taken here before it hears of the leave.
+        for link in lock(&self.links).values() {
+            link.hurry_credits();
+        }
     }
 
     /// The node is gone: subscribers end once they have taken what they hold, publishers
@@ -270,7 +274,7 @@ async fn write(link: Arc<Link>, faults: mpsc::Sender<LinkFault>) {
     };
     // What the peer sent before is still of use.
     link.close(Closing::Draining);
-    link.shut();
+    link.stop_writing();
     report(&link, failed, faults).await;
 }
 
@@ -278,6 +282,8 @@ async fn write(link: Arc<Link>, faults: mpsc::Sender<LinkFault>) {
 async fn read(link: Arc<Link>, reader: Reader, faults: mpsc::Sender<LinkFault>) {
     let failed = reader.run().await.err();
     link.close(Closing::Gone);
+    link.stop_writing();
+    link.forget();
     report(&link, failed, faults).await;
 }
 

@@ -73,12 +73,27 @@ impl Route {
 
     /// Do samples still go here?
     pub(super) fn is_open(&self) -> bool {
-        self.flow.ending.is_none()
+        self.flow.ending.is_none() && !self.flow.severed
     }
 
     /// Does its publisher, which is closing, wait for its receipt?
     pub(super) fn awaits_receipt(&self) -> bool {
         self.flow.ending == Some(EndReason::Closed) && !self.given_up
+    }
+
+    /// The link takes nothing more. Receipts for what was sent may still come.
+    pub(super) fn sever(&mut self) {
+        self.flow.sever();
+    }
+
+    /// Can nothing more be sent here?
+    pub(super) fn is_severed(&self) -> bool {
+        self.flow.severed
+    }
+
+    /// Has a subscriber that left confirmed all that was published for it?
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.flow.is_confirmed()
     }
 
     /// Would a sample of this length leave at once, or does nobody wait for this route?
@@ -127,7 +142,7 @@ impl Route {
 
     /// Ends the route; what is pending goes first, unless nobody wants it any more.
     pub(super) fn end(&mut self, owner: &Arc<Sequencer>, last_seq: u64, reason: EndReason) {
-        if self.is_open() {
+        if self.flow.ending.is_none() {
             self.flow.end(reason);
             self.pump(owner, last_seq, false);
         }

@@ -202,6 +202,19 @@ impl Sequencer {
         }
     }
 
+    /// A link takes nothing more: its peer has left. It may still confirm what it was sent.
+    pub(super) fn link_severed(&self, link: LinkId) {
+        let mut state = self.state();
+        let State { routes, closed, .. } = &mut *state;
+        for route in routes.iter_mut().filter(|route| route.link.id == link) {
+            route.sever();
+        }
+        for route in routes.extract_if(.., |r| r.link.id == link && r.is_confirmed()) {
+            closed.note(&route);
+        }
+        self.tell(&mut state);
+    }
+
     /// A link is gone, and with it all that was under way on it.
     pub(super) fn link_gone(&self, link: LinkId) {
         let mut state = self.state();
@@ -366,7 +379,7 @@ impl Sequencer {
 impl Closed {
     /// Notes the receipt of a route.
     fn note(&mut self, route: &Route) {
-        if !route.awaits_receipt() {
+        if !route.awaits_receipt() && !route.is_severed() {
             return;
         }
         if route.dropped == 0 {
