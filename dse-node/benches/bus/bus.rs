@@ -129,7 +129,11 @@ async fn answer(node: &Node, ready: impl FnOnce(String)) -> Result<Value> {
     // What is published before there is a way back goes to nobody.
     wanted(&pong).await?;
     loop {
-        pong.publish(sample(&mut pings).await?).await?;
+        match pings.recv().await {
+            Some(Delivery::Sample(ping)) => pong.publish(ping.payload).await?,
+            Some(Delivery::Ended { .. }) | None => return Ok(Value::Null),
+            other => bail!("instead of a ping came {other:?}"),
+        };
     }
 }
 
