@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use crate::protocol::limits::{DECLARATION_BYTES, DECLARATIONS_PER_NODE};
-
 /// Calls that may wait for the control task before a caller waits, too.
 pub(super) const CALLS_QUEUED: usize = 256;
 /// Changes that wait for a watcher before it counts as too slow.
@@ -17,10 +15,9 @@ pub(super) const BATCH: usize = 64;
 /// Events of links that wait before their supervisors wait, too.
 pub(super) const LINK_EVENTS_QUEUED: usize = 256;
 /// Most bytes of control messages that wait for a peer, and most of those that came from
-/// it and wait for the control task. The largest index fits, since a peer that is new is
-/// sent it at once.
-pub(super) const CONTROL_QUEUE_BYTES: usize =
-    DECLARATIONS_PER_NODE * DECLARATION_BYTES + 8 * 1024 * 1024;
+/// it and wait for the control task. The largest index fits several times, since a peer
+/// that is new is sent it at once.
+pub(super) const CONTROL_QUEUE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Links that wait for the control task before a listener waits, too.
 pub(super) const ACCEPTED_QUEUED: usize = 16;

@@ -7,7 +7,7 @@ use alloc::collections::BTreeMap;
 use super::bus::{ControlBus, Phase};
 use super::io::{LinkId, Output};
 use super::limits;
-use super::links::Link;
+use super::links::{Link, Turn};
 use super::message::{Claim, Message, Reject, RejectReason};
 use super::names::{Endpoint, NodeId};
 use super::timers::Timer;
@@ -31,6 +31,10 @@ impl ControlBus {
     /// Starts the contest between who holds an id and who claims it on `contender`. If
     /// one is under way already, the link waits for its end.
     pub(super) fn contest(&mut self, contender: LinkId, node: &NodeId) {
+        // It may have been its turn already; after the contest it is considered anew.
+        if let Some(link) = self.links.get_mut(&contender) {
+            link.set_turn(Turn::Queued);
+        }
         if self.contests.by_id.contains_key(node) {
             return;
         }

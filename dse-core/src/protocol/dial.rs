@@ -302,7 +302,7 @@ impl ControlBus {
     /// The pause after so many failures in a row.
     fn pause_after(&mut self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(16);
-        let pause = self.config.redial_min * (1 << doublings);
+        let pause = self.config.redial_min.saturating_mul(1 << doublings);
         self.random.jitter(pause.min(self.config.redial_max))
     }
 

@@ -66,11 +66,14 @@ impl ControlBus {
         if let Some(echo) = echo {
             self.outbox.send(id, &Message::Reject(Reject { echo, reason: reason.clone() }));
         }
-        self.outbox.event(Event::PeerRefused { link: id, node: node.clone(), reason });
-        self.close_any(id, &alloc::format!("it broke the protocol: {fault}"));
-        if let Some(peer) = node.and_then(|node| self.peers.get_mut(&node)) {
+        // Before the link closes, for another one of the peer may open then. A link that is
+        // not open has said nothing of the index, and anybody can claim an id on it.
+        let open = self.node_on(id).cloned();
+        if let Some(peer) = open.and_then(|node| self.peers.get_mut(&node)) {
             peer.index = PeerIndex::default();
         }
+        self.outbox.event(Event::PeerRefused { link: id, node, reason });
+        self.close_any(id, &alloc::format!("it broke the protocol: {fault}"));
     }
 
     /// A link fell by itself.

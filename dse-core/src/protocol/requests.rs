@@ -43,6 +43,8 @@ struct Ask {
     state: AskState,
     parts: u32,
     declarations: Vec<Declaration>,
+    /// What these take on the wire.
+    bytes: usize,
     membership: u64,
 }
 
@@ -70,7 +72,8 @@ struct StatsAsk {
 
 impl Ask {
     fn new(state: AskState) -> Self {
-        Self { incarnation: None, state, parts: 0, declarations: Vec::new(), membership: 0 }
+        let declarations = Vec::new();
+        Self { incarnation: None, state, parts: 0, declarations, bytes: 0, membership: 0 }
     }
 
     fn is_pending(&self) -> bool {
@@ -125,6 +128,7 @@ impl ControlBus {
         let ids: Vec<u64> = self.requests.by_id.keys().copied().collect();
         for id in ids {
             self.ask(id, link, node);
+            self.pull_again(id, link, node);
         }
         for (request, ask) in &mut self.requests.stats {
             if ask.node == *node {
@@ -135,9 +139,24 @@ impl ControlBus {
         }
     }
 
+    /// A link was replaced: a list that was asked for on the one before will not come there.
+    fn pull_again(&mut self, id: u64, link: LinkId, node: &NodeId) {
+        let Some(outstanding) = self.requests.by_id.get(&id) else { return };
+        if outstanding.pulls.values().any(|(asked, pull)| asked == node && *pull == Pull::Asked) {
+            let message = Message::MembersRequest(MembersRequest { request: id });
+            self.outbox.send(link, &message);
+        }
+    }
+
     /// A member was listed that this node is about to dial.
     pub(super) fn request_expects(&mut self, node: &NodeId) {
         for outstanding in self.requests.by_id.values_mut() {
+            // Peers may list names without end. What a report misses then is told by the
+            // names that it has.
+            let full = outstanding.asks.len() >= limits::PEERS_PER_BUS * 2;
+            if full && !outstanding.asks.contains_key(node) {
+                continue;
+            }
             let ask = outstanding.asks.entry(node.clone());
             let ask = ask.or_insert_with(|| Ask::new(AskState::Unreached));
             if matches!(ask.state, AskState::Missing(_)) {
@@ -216,11 +235,16 @@ impl ControlBus {
         if answer.part != ask.parts {
             return Err("the parts of an answer do not follow each other");
         }
+        if answer.declarations.iter().any(|declaration| declaration.check().is_err()) {
+            return Err("a declaration is larger than it may be");
+        }
         let keys = &outstanding.keys;
         ask.parts += 1;
+        ask.bytes += answer.declarations.iter().map(wire::encoded_len).sum::<usize>();
         ask.declarations.extend(answer.declarations.into_iter().filter(|d| keys.matches(&d.key)));
-        if ask.declarations.len() > limits::DECLARATIONS_PER_NODE {
-            return Err("an answer has more declarations than a node may have");
+        if ask.declarations.len() > limits::DECLARATIONS_PER_NODE || ask.bytes > limits::INDEX_BYTES
+        {
+            return Err("an answer is larger than a node's index may be");
         }
         if answer.last {
             ask.membership = answer.membership;

@@ -223,7 +223,7 @@ impl Queue {
 
     /// Items, beyond what credit allows by far: only who ignores credit meets it.
     fn limit(&self) -> usize {
-        4 * self.capacity.max(INITIAL_WINDOW as usize * self.taps())
+        self.capacity.max(INITIAL_WINDOW as usize * self.taps()).saturating_mul(4)
     }
 
     fn append_what_fits(&self, state: &mut State, items: &mut Vec<Item>) {
