@@ -16,8 +16,12 @@ pub(crate) fn run(job: &Job, role: Role) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start a runtime")?;
+    let job = job.clone();
+    // A task, as in a service: the runtime polls the future of `block_on` on a thread of its
+    // own, and each turn of a round trip would pay for the way there and back.
     runtime.block_on(async {
-        println!("{}", play(job, role).await?);
+        let playing = tokio::spawn(async move { play(&job, role).await });
+        println!("{}", playing.await.context("the half panicked")??);
         tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
         Ok(())
     })
