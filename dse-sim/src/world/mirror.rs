@@ -116,6 +116,14 @@ impl Mirror {
         })
     }
 
+    /// What a member that is up declares.
+    pub(super) fn index_of(&self, node: &NodeId) -> Option<(Incarnation, &Index)> {
+        match self.members.get(node)? {
+            Seen::Up { incarnation, index } => Some((*incarnation, index)),
+            Seen::Down { .. } | Seen::Left { .. } => None,
+        }
+    }
+
     /// The links with peers that have not left.
     pub(super) fn in_use(&self) -> impl Iterator<Item = (LinkId, &PeerInfo)> {
         let in_use = self.open.iter().filter(|(link, _)| !self.draining.contains(link));

@@ -1,41 +1,76 @@
 //! A whole bus in virtual time: real control buses, the real codec, and a network
-//! that does what a test says.
+//! that does what it is told.
 //!
-//! After each step the world checks what must always hold (see [`check`]), so every
-//! scenario is also a test of safety. Two worlds of one seed that are told the same
-//! do the same, byte for byte.
+//! After each step the world checks what must always hold (see [`Options::checks`]),
+//! so every scenario is also a test of safety. A rule that is broken is a panic, and a
+//! world that is dropped in a panic prints the end of its transcript.
 
 mod check;
+mod clock;
+mod faults;
 mod mirror;
 mod network;
 mod node;
 mod random;
+mod show;
+mod silence;
+mod stranger;
 mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use dse_core::protocol::wire::{self, Decoded};
 use dse_core::protocol::{
-    Command, Config, DialId, Endpoint, Event, Input, Instant, LinkId, NodeId, Output, Ticket,
+    Command, Config, DialId, Endpoint, Event, Input, LinkId, NodeId, Output, Ticket,
 };
 
-pub(crate) use network::{Latency, Notice};
-pub(crate) use node::{Engine, Node};
-pub(crate) use random::Random;
-pub(crate) use wishes::{declaration, endpoint, expr, id, key, member, stranger_hello};
+pub use clock::Clock;
+pub use network::{Latency, Notice};
+pub use node::{Engine, Node};
+pub use random::Random;
+pub use stranger::stranger_hello;
+pub use wishes::{declaration, endpoint, expr, id, key, member};
 
 use check::History;
 use network::{Lane, Link};
 
-/// How long a silent peer stays unnoticed on a closely watched link.
-pub(crate) const DETECT: Duration = Duration::from_millis(1500);
-/// How long a probe waits for its echo.
-const PROBE: Duration = Duration::from_millis(400);
-/// How long a dial into nowhere takes to fail.
-const CONNECT: Duration = Duration::from_secs(1);
-/// How many lines of the transcript a failing test prints.
-const LINES_SHOWN: usize = 120;
+/// What a world is like.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long messages take.
+    pub latency: Latency,
+    /// How long a silent peer stays unnoticed on a closely watched link.
+    pub detect: Duration,
+    /// Keep all that went into and came out of every node, in words. Takes most of the
+    /// time of a world that keeps it.
+    pub transcript: bool,
+    /// Keep the events of every node, for [`Node::events`] and all that is asked of them.
+    pub events: bool,
+    /// After every step, hold the node that took it against its events and against
+    /// what others really declared.
+    pub checks: bool,
+}
+
+impl Default for Options {
+    /// Messages take one millisecond; all is kept and checked.
+    fn default() -> Self {
+        Self {
+            latency: Latency::fixed(Duration::from_millis(1)),
+            detect: Duration::from_millis(1500),
+            transcript: true,
+            events: true,
+            checks: true,
+        }
+    }
+}
+
+impl Options {
+    /// Nothing is kept or checked: for worlds of a thousand nodes, which are to be
+    /// measured.
+    pub fn bare() -> Self {
+        Self { transcript: false, events: false, checks: false, ..Self::default() }
+    }
+}
 
 /// What will happen by itself.
 #[derive(Debug)]
@@ -48,136 +83,188 @@ enum Action {
     Establish { link: usize },
     /// The head of a lane may be due.
     Deliver { link: usize, side: usize },
-    /// An end notices that nobody is there, unless it was told to think better of it.
+    /// An end notices that nobody is there, unless it heard of the peer since.
     Fall { link: usize, side: usize, suspicion: u32 },
     /// A probe comes back or does not.
     ProbeEnds { link: usize, side: usize },
 }
 
 /// A bus and its network.
-pub(crate) struct World {
+pub struct World {
+    options: Options,
     now: u64,
     turn: u64,
     agenda: BTreeMap<(u64, u64), Action>,
+    /// When which node wants to be called.
+    timers: BTreeSet<(u64, usize)>,
     nodes: Vec<Node>,
+    by_name: BTreeMap<String, usize>,
+    /// Which nodes listen where.
+    listeners: BTreeMap<Endpoint, BTreeSet<usize>>,
     links: Vec<Link>,
-    latency: Latency,
     random: Random,
     /// Directions, by node, in which nothing arrives: dials fail and links fall.
     blocked: BTreeSet<(usize, usize)>,
     /// Directions in which messages wait for the test's word; links stay up.
     held: BTreeSet<(usize, usize)>,
+    /// Directions in which everything takes so much longer.
+    slow: BTreeMap<(usize, usize), u64>,
     history: History,
     /// Link ends on which a stranger has said something.
     spoken: BTreeSet<LinkId>,
     transcript: Vec<String>,
     next_ticket: u64,
     starts: u64,
+    steps: u64,
 }
 
 impl World {
     /// A world whose messages all take one millisecond.
-    pub(crate) fn new(seed: u64) -> Self {
-        Self::with_latency(seed, Latency::fixed(Duration::from_millis(1)))
+    pub fn new(seed: u64) -> Self {
+        Self::with_options(seed, Options::default())
     }
 
     /// A world with latencies of the test's choice.
-    pub(crate) fn with_latency(seed: u64, latency: Latency) -> Self {
+    pub fn with_latency(seed: u64, latency: Latency) -> Self {
+        Self::with_options(seed, Options { latency, ..Options::default() })
+    }
+
+    /// A world of the test's choice.
+    pub fn with_options(seed: u64, options: Options) -> Self {
         Self {
+            options,
             now: 0,
             turn: 0,
             agenda: BTreeMap::new(),
+            timers: BTreeSet::new(),
             nodes: Vec::new(),
+            by_name: BTreeMap::new(),
+            listeners: BTreeMap::new(),
             links: Vec::new(),
-            latency,
             random: Random::new(seed),
             blocked: BTreeSet::new(),
             held: BTreeSet::new(),
+            slow: BTreeMap::new(),
             history: History::default(),
             spoken: BTreeSet::new(),
             transcript: Vec::new(),
             next_ticket: 0,
             starts: 0,
+            steps: 0,
         }
     }
 
     /// The time, since the world began.
-    pub(crate) fn now(&self) -> Duration {
+    pub fn now(&self) -> Duration {
         Duration::from_nanos(self.now)
     }
 
+    /// How many inputs were handed to the nodes, all together.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
     /// All that went into and came out of every node, a line each.
-    pub(crate) fn transcript(&self) -> &[String] {
+    pub fn transcript(&self) -> &[String] {
         &self.transcript
     }
 
     /// Starts a member that listens at `mem://{name}`, for the first time or again.
     /// Each start has a larger incarnation than those before it.
-    pub(crate) fn start(&mut self, name: &str) {
+    pub fn start(&mut self, name: &str) {
         self.start_with(name, |_| {});
     }
 
     /// As [`start`](Self::start), with another configuration. A second name with the
     /// same `config.node` is a clash.
-    pub(crate) fn start_with(&mut self, name: &str, change: impl FnOnce(&mut Config)) {
+    pub fn start_with(&mut self, name: &str, change: impl FnOnce(&mut Config)) {
         self.starts += 1;
         let mut config = member(name, self.starts);
         change(&mut config);
-        self.history.begin(&config);
-        let seed = self.random.next();
-        let now = self.instant();
+        if self.options.checks {
+            self.history.begin(&config);
+        }
+        let seed = self.random.draw();
         let index = self.place(name);
-        self.log(index, &format!("starts as {} {}", config.node, config.incarnation));
-        self.nodes[index].start(config, seed, now);
+        if self.options.transcript {
+            self.log(index, &format!("starts as {} {}", config.node, config.incarnation));
+        }
+        self.nodes[index].start(config, seed, self.now);
+        self.listen(index);
+        self.rearm(index);
     }
 
     /// A node without a control bus: the test reads and writes its messages.
-    pub(crate) fn start_stranger(&mut self, name: &str) {
+    pub fn start_stranger(&mut self, name: &str) {
         let index = self.place(name);
         self.nodes[index].start_stranger(member(name, 1));
+        self.listen(index);
     }
 
     /// The place of a node of this name, which must not be running.
     fn place(&mut self, name: &str) -> usize {
-        if let Some(index) = self.nodes.iter().position(|node| node.name == name) {
+        if let Some(index) = self.by_name.get(name).copied() {
             assert!(!self.nodes[index].is_running(), "{name} runs already");
             return index;
         }
         self.nodes.push(Node::new(name));
+        self.by_name.insert(name.to_owned(), self.nodes.len() - 1);
         self.nodes.len() - 1
     }
 
+    fn listen(&mut self, index: usize) {
+        for endpoint in self.nodes[index].config().endpoints.clone() {
+            self.listen_at(index, endpoint);
+        }
+    }
+
+    fn listen_at(&mut self, index: usize, endpoint: Endpoint) {
+        self.listeners.entry(endpoint.clone()).or_default().insert(index);
+        self.nodes[index].listens.push(endpoint);
+    }
+
+    /// A running node can be dialled here, too, though it does not say so.
+    pub fn listen_also(&mut self, name: &str, endpoint: Endpoint) {
+        let index = self.index(name);
+        self.listen_at(index, endpoint);
+    }
+
     /// The node of this name, running or not.
-    pub(crate) fn node(&self, name: &str) -> &Node {
+    pub fn node(&self, name: &str) -> &Node {
         &self.nodes[self.index(name)]
     }
 
+    /// All nodes that ever were, in the order of their first start.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
     /// The names of the members that run and move, in the order of their first start.
-    pub(crate) fn names_of_members(&self) -> Vec<String> {
+    pub fn names_of_members(&self) -> Vec<String> {
         self.nodes.iter().filter(|node| node.is_member()).map(|node| node.name.clone()).collect()
     }
 
     fn index(&self, name: &str) -> usize {
-        let found = self.nodes.iter().position(|node| node.name == name);
+        let found = self.by_name.get(name).copied();
         found.unwrap_or_else(|| panic!("there never was a node {name}"))
     }
 
     /// Gives a node a command at this very moment.
-    pub(crate) fn command(&mut self, name: &str, command: Command) {
+    pub fn command(&mut self, name: &str, command: Command) {
         let index = self.index(name);
         self.give(index, Input::Command(command));
     }
 
-    pub(crate) fn ticket(&mut self) -> Ticket {
+    /// A ticket that no command had before.
+    pub fn ticket(&mut self) -> Ticket {
         self.next_ticket += 1;
         Ticket(self.next_ticket)
     }
 
     /// Does what comes next. False if nothing ever will.
-    pub(crate) fn step(&mut self) -> bool {
+    pub fn step(&mut self) -> bool {
         let action = self.agenda.first_key_value().map(|((at, _), _)| *at);
-        let timer = self.next_timer();
-        match (action, timer) {
+        match (action, self.timers.first().copied()) {
             (None, None) => return false,
             (Some(at), timer) if timer.is_none_or(|(due, _)| at <= due) => {
                 self.now = at.max(self.now);
@@ -197,17 +284,12 @@ impl World {
     /// When the next thing happens, if anything ever does.
     fn next_at(&self) -> Option<u64> {
         let action = self.agenda.first_key_value().map(|((at, _), _)| *at);
-        let timer = self.next_timer().map(|(at, _)| at);
+        let timer = self.timers.first().map(|(at, _)| *at);
         action.into_iter().chain(timer).min()
     }
 
-    fn next_timer(&self) -> Option<(u64, usize)> {
-        let due = |(index, node): (usize, &Node)| Some((node.deadline()?, index));
-        self.nodes.iter().enumerate().filter_map(due).min()
-    }
-
     /// Lets this much time pass.
-    pub(crate) fn run_for(&mut self, time: Duration) {
+    pub fn run_for(&mut self, time: Duration) {
         let end = self.now + nanos(time);
         while self.next_at().is_some_and(|at| at <= end) {
             self.step();
@@ -217,7 +299,7 @@ impl World {
 
     /// Runs until the test has what it waits for.
     #[track_caller]
-    pub(crate) fn run_until(&mut self, what: &str, mut reached: impl FnMut(&Self) -> bool) {
+    pub fn run_until(&mut self, what: &str, mut reached: impl FnMut(&Self) -> bool) {
         let end = self.now + nanos(Duration::from_secs(60));
         while !reached(self) {
             assert!(self.next_at().is_some_and(|at| at <= end), "not within a minute: {what}");
@@ -228,7 +310,7 @@ impl World {
     /// Runs until no node waits for anything and nothing is under way (law L1). Gives
     /// up after two hours of virtual time.
     #[track_caller]
-    pub(crate) fn run_until_quiet(&mut self) {
+    pub fn run_until_quiet(&mut self) {
         let end = self.now + nanos(Duration::from_secs(7200));
         while self.next_at().is_some_and(|at| at <= end) {
             self.step();
@@ -263,7 +345,7 @@ impl World {
         self.agenda.insert((at, self.turn), action);
     }
 
-    /// Hands an input to a node, or queues it if the node is paused.
+    /// Hands an input to a node, or queues it if the node stands still.
     fn give(&mut self, index: usize, input: Input) {
         if let Some(waiting) = &mut self.nodes[index].paused {
             if !matches!(input, Input::Timeout) {
@@ -271,32 +353,52 @@ impl World {
             }
             return;
         }
-        self.log_input(index, &input);
-        let now = self.instant();
-        let outputs = self.nodes[index].feed(now, input);
-        self.nodes[index].settle(&outputs, &mut self.history);
+        if self.options.transcript {
+            self.log_input(index, &input);
+        }
+        self.steps += 1;
+        let outputs = self.nodes[index].feed(self.now, input);
+        if self.options.checks {
+            self.nodes[index].settle(&outputs, &mut self.history);
+        }
         for output in outputs {
-            self.log_output(index, &output);
             self.carry_out(index, output);
         }
         if self.nodes[index].take_stop() {
             self.end_life(index, Notice::AtOnce);
         }
-        self.check(index);
+        self.rearm(index);
+        if self.options.checks {
+            self.check(index);
+        }
+    }
+
+    /// Keeps the timers in step with what a node waits for.
+    fn rearm(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let due = node.deadline();
+        if due == node.due {
+            return;
+        }
+        if let Some(before) = core::mem::replace(&mut node.due, due) {
+            self.timers.remove(&(before, index));
+        }
+        self.timers.extend(due.map(|at| (at, index)));
     }
 
     fn carry_out(&mut self, index: usize, output: Output) {
+        if self.options.transcript {
+            self.log_output(index, &output);
+        }
         match output {
             Output::Connect { dial, endpoint } => {
-                let at = self.now + self.latency.draw(&mut self.random);
+                let at = self.now + self.options.latency.draw(&mut self.random);
                 let life = self.nodes[index].life;
                 self.plan(at, Action::Arrive { from: index, life, dial, endpoint });
             }
             Output::Disconnect { link } => self.disconnect(link),
             Output::Send { link, bytes } => self.send(link, Lane::Message(bytes)),
-            Output::Watch { link, watch } => {
-                self.nodes[index].watches.insert(link, watch);
-            }
+            Output::Watch { link, watch } => self.watch(link, watch),
             Output::Probe { link } => self.probe(link),
             Output::Event(event) => self.happen(index, event),
         }
@@ -307,63 +409,14 @@ impl World {
             let counters = self.nodes[index].counters();
             let named = vec![("control_messages_sent".into(), counters.control_messages_sent)];
             let reply = Command::SendStats { link, request, counters: named };
-            let now = self.instant();
-            for output in self.nodes[index].feed(now, Input::Command(reply)) {
-                self.log_output(index, &output);
+            for output in self.nodes[index].feed(self.now, Input::Command(reply)) {
                 self.carry_out(index, output);
             }
         }
         let at = self.now();
-        if let Err(wrong) = self.nodes[index].record(at, event) {
+        if let Err(wrong) = self.nodes[index].record(at, event, &self.options) {
             panic!("{}: {wrong}", self.nodes[index].name);
         }
-    }
-
-    fn instant(&self) -> Instant {
-        Instant::from_nanos(self.now)
-    }
-
-    fn log_input(&mut self, index: usize, input: &Input) {
-        let text = match input {
-            Input::Message { link, bytes } => format!("<- {} {}", link.0, show(bytes)),
-            other => format!("<- {other:?}"),
-        };
-        self.log(index, &text);
-    }
-
-    fn log_output(&mut self, index: usize, output: &Output) {
-        let text = match output {
-            Output::Send { link, bytes } => format!("-> {} {}", link.0, show(bytes)),
-            other => format!("-> {other:?}"),
-        };
-        self.log(index, &text);
-    }
-
-    fn log(&mut self, index: usize, text: &str) {
-        let seconds = self.now as f64 / 1e9;
-        let line = format!("{seconds:>11.6} {:<4} {text}", self.nodes[index].name);
-        self.transcript.push(line);
-    }
-}
-
-impl Drop for World {
-    /// A failing test shows how it came to that.
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let skipped = self.transcript.len().saturating_sub(LINES_SHOWN);
-            eprintln!("... {skipped} lines before; the last of the transcript:");
-            for line in &self.transcript[skipped..] {
-                eprintln!("{line}");
-            }
-        }
-    }
-}
-
-/// A message as a line of the transcript shows it.
-fn show(bytes: &[u8]) -> String {
-    match wire::decode(bytes) {
-        Ok(Decoded::Known(message)) => format!("{message:?}"),
-        other => format!("{other:?} ({} bytes)", bytes.len()),
     }
 }
 
@@ -382,6 +435,6 @@ fn place_of(link: LinkId) -> (usize, usize) {
 }
 
 /// Whether a node's id is this name.
-pub(crate) fn is(node: &NodeId, name: &str) -> bool {
+pub fn is(node: &NodeId, name: &str) -> bool {
     node.as_str() == name
 }

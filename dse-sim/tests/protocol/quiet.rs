@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::world::World;
+use dse_sim::world::World;
 
 #[test]
 fn an_idle_bus_has_no_timer_and_sends_no_message_for_an_hour() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dse_core::protocol::{Command, Event, Interest, Key, Message, SubscriptionId, Ticket};
 
-use crate::world::{Notice, World, declaration, expr, key};
+use dse_sim::world::{Notice, World, declaration, expr, key};
 
 const LINGER: Duration = Duration::from_secs(2);
 

@@ -6,7 +6,7 @@ use dse_core::protocol::{
     Command, CommandError, DialError, Event, RejectReason, Role, SubscriptionId,
 };
 
-use crate::world::{Notice, World, declaration, expr, is};
+use dse_sim::world::{Notice, World, declaration, expr, is};
 
 fn with_guest() -> World {
     let mut world = World::new(1);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dse_core::protocol::{Endpoint, Event, Watch};
 
-use crate::world::{Latency, Notice, World, endpoint, id, is};
+use dse_sim::world::{Latency, Notice, World, endpoint, id, is};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -141,7 +141,7 @@ fn every_open_link_is_watched_closely_at_both_ends() {
     world.start_mesh(&["a", "b", "c", "d"]);
     for name in ["a", "b", "c", "d"] {
         for link in world.open_links(name) {
-            assert_eq!(world.node(name).watches.get(&link), Some(&Watch::Close));
+            assert_eq!(world.watched(link), Watch::Close);
         }
     }
 }
@@ -152,7 +152,7 @@ fn a_seed_that_is_oneself_is_given_up() {
     world.start("a");
     world.join("a", "a");
     // By a name that it does not know for its own.
-    world.node_mut("a").listens.push(endpoint("alias"));
+    world.listen_also("a", endpoint("alias"));
     world.join("a", "alias");
     world.run_until_quiet();
     assert!(world.now() < SECOND, "it was dialled again");

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | L1 quiet | `quiet`, and each scenario that runs until the bus is quiet |
 //! | L2 convergence | `mesh`, `chaos` |
-//! | L3 ownership | `index`, `clash`, and `world::check` after every step |
+//! | L3 ownership | `index`, `clash`, and the world's own check after every step |
 //! | L4 answers | `requests`, `guests` |
 //! | L5 cost | `mesh` for joins and cold starts, `index` for changes, `quiet` for doing nothing |
 //! | L6 bounds | `limits` |
@@ -23,4 +23,3 @@ mod limits;
 mod mesh;
 mod quiet;
 mod requests;
-mod world;

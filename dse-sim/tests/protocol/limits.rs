@@ -9,7 +9,7 @@ use dse_core::protocol::{
     RejectReason, Request, Snapshot, SubscriptionId, Ticket, limits,
 };
 
-use crate::world::{Random, World, declaration, endpoint, expr, id, member, stranger_hello};
+use dse_sim::world::{Random, World, declaration, endpoint, expr, id, member, stranger_hello};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -295,7 +295,7 @@ fn a_hostile_peer_is_closed_each_time_and_harms_nobody_else() {
         let link = world.dial("z", "a");
         for _ in 0..5 {
             let len = random.below(200) as usize;
-            let mut bytes: Vec<u8> = (0..len).map(|_| random.next() as u8).collect();
+            let mut bytes: Vec<u8> = (0..len).map(|_| random.draw() as u8).collect();
             if attempt % 2 == 0 && len > 2 {
                 (bytes[0], bytes[1], bytes[2]) = (VERSION, (1 + random.below(15)) as u8, 0);
             }

@@ -51,8 +51,9 @@ impl Print {
 }
 
 fn hash(declaration: &Declaration) -> u64 {
+    let Declaration { key, kind, encoding, meta } = declaration;
     let mut hasher = DefaultHasher::new();
-    format!("{declaration:?}").hash(&mut hasher);
+    (key.as_str(), kind, encoding, meta).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -66,8 +67,8 @@ impl World {
         let touched = core::mem::take(&mut node.mirror.touched);
         let node = &self.nodes[index];
         for of in &touched {
-            for (node_id, incarnation, seen) in node.mirror.present().filter(|(id, ..)| *id == of) {
-                let had = self.history.had(node_id, incarnation, seen);
+            if let Some((incarnation, seen)) = node.mirror.index_of(of) {
+                let had = self.history.had(of, incarnation, seen);
                 assert!(had, "{} believes of {of} what never was: {seen:?}", node.name);
             }
         }
@@ -85,7 +86,7 @@ impl World {
     /// Every member holds the union of all members' declarations, and every pair has one
     /// link with an end at each (law L2).
     #[track_caller]
-    pub(crate) fn assert_converged(&self) {
+    pub fn assert_converged(&self) {
         let names = self.names_of_members();
         let members: Vec<_> = names.iter().map(String::as_str).collect();
         self.assert_converged_among(&members);
@@ -93,7 +94,7 @@ impl World {
 
     /// The same for the members of one side of a partition.
     #[track_caller]
-    pub(crate) fn assert_converged_among(&self, names: &[&str]) {
+    pub fn assert_converged_among(&self, names: &[&str]) {
         let mut union: Vec<Match> =
             names.iter().flat_map(|name| declared_by(self.node(name))).collect();
         union.sort_by(|a, b| (&a.node, &a.declaration.key).cmp(&(&b.node, &b.declaration.key)));
@@ -113,7 +114,7 @@ impl World {
 
     /// Two nodes hold the same link, each one end of it.
     #[track_caller]
-    pub(crate) fn assert_linked(&self, a: &str, b: &str) {
+    pub fn assert_linked(&self, a: &str, b: &str) {
         let (one, other) = (self.node(a), self.node(b));
         let there = one.link_to(&other.config().node).map(|link| self.other_end(link).1);
         let here = other.link_to(&one.config().node);
@@ -122,12 +123,12 @@ impl World {
     }
 
     /// The links that a node has open, by what its events said.
-    pub(crate) fn open_links(&self, name: &str) -> Vec<LinkId> {
+    pub fn open_links(&self, name: &str) -> Vec<LinkId> {
         self.node(name).mirror.open.keys().copied().collect()
     }
 
     /// The keys that a node routes to a peer, by what its events said.
-    pub(crate) fn routed(&self, from: &str, to: &str) -> Vec<String> {
+    pub fn routed(&self, from: &str, to: &str) -> Vec<String> {
         let node = self.node(from);
         let link = node.link_to(&self.node(to).config().node);
         let routes = node.mirror.routes().iter().filter(|(_, over)| Some(*over) == link);
@@ -137,7 +138,7 @@ impl World {
     /// Every member routes to every other exactly what that one wants, and knows which of
     /// its keys anybody wants.
     #[track_caller]
-    pub(crate) fn assert_routed(&self) {
+    pub fn assert_routed(&self) {
         let names = self.names_of_members();
         let wants = |name: &str, key: &Key| {
             self.node(name).subscriptions.values().any(|keys| keys.matches(key))
@@ -156,7 +157,7 @@ impl World {
     }
 
     /// The keys of a node that somebody wants, by what its events said.
-    pub(crate) fn wanted(&self, name: &str) -> Vec<String> {
+    pub fn wanted(&self, name: &str) -> Vec<String> {
         self.node(name).mirror.wanted().iter().map(Key::to_string).collect()
     }
 }

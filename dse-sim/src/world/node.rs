@@ -6,41 +6,53 @@ use std::time::Duration;
 use dse_core::protocol::wire::{self, Decoded};
 use dse_core::protocol::{
     Command, CommandError, Config, ControlBus, Counters, Declaration, Endpoint, Event, Input,
-    Instant, Key, KeyExpr, LinkId, Match, Message, NodeId, Output, PeerStatus, Report, Role,
-    StatsError, StopReason, SubscriptionId, Ticket, Watch, limits,
+    Instant, Key, KeyExpr, LinkId, Match, NodeId, Output, PeerStatus, Report, Role, StatsError,
+    StopReason, SubscriptionId, Ticket, limits,
 };
 
 use super::check::{History, Print};
 use super::mirror::Mirror;
-use super::{expr, is};
+use super::{Clock, Options, expr, is};
 
 /// How often a timer may fire in one instant before the world calls it a loop.
 const TIMEOUTS_AT_ONCE: u32 = 20_000;
 
 /// What runs on a node.
-pub(crate) enum Engine {
+pub enum Engine {
+    /// Its process does not run.
     Nothing,
+    /// A control bus.
     Core(Box<ControlBus>),
     /// The test speaks for it, and reads what came in.
     Stranger(Vec<(LinkId, Decoded)>),
 }
 
-pub(crate) struct Node {
-    pub(crate) name: String,
-    pub(crate) engine: Engine,
+/// A node, in all its lives.
+pub struct Node {
+    /// What the world calls it; in a clash, two names have one id.
+    pub name: String,
+    /// What runs on it.
+    pub engine: Engine,
     pub(super) config: Option<Config>,
-    /// Where it can be dialled; its advertised endpoints unless the test says otherwise.
-    pub(crate) listens: Vec<Endpoint>,
+    pub(super) clock: Clock,
+    /// Where it can be dialled.
+    pub(super) listens: Vec<Endpoint>,
+    /// The ends of links that it has.
+    pub(super) ends: BTreeSet<(usize, usize)>,
+    /// The timer that the world keeps for it.
+    pub(super) due: Option<u64>,
     /// The name that its transport proves to others.
-    pub(crate) certificate: Option<Box<str>>,
+    pub certificate: Option<Box<str>>,
     /// Counts starts and ends: what was meant for an earlier life is lost.
     pub(super) life: u32,
     /// Inputs that wait, while it stands still.
     pub(super) paused: Option<Vec<Input>>,
+    /// Its whole process stands still.
+    pub(super) frozen: bool,
     /// How the last life ended, if by itself.
-    pub(crate) stopped: Option<StopReason>,
-    /// All events of this life.
-    pub(crate) events: Vec<(Duration, Event)>,
+    pub stopped: Option<StopReason>,
+    /// All events of this life, if the world keeps them.
+    pub events: Vec<(Duration, Event)>,
     /// What its application knows from the events alone.
     pub(super) mirror: Mirror,
     /// What it declares itself.
@@ -51,7 +63,6 @@ pub(crate) struct Node {
     pending: BTreeMap<Ticket, Change>,
     /// The link numbers that it may use.
     numbers: BTreeSet<LinkId>,
-    pub(crate) watches: BTreeMap<LinkId, Watch>,
     /// Messages sent, by kind, since the last reset.
     sent: BTreeMap<&'static str, u64>,
     sent_bytes: u64,
@@ -74,10 +85,14 @@ impl Node {
             name: name.to_owned(),
             engine: Engine::Nothing,
             config: None,
+            clock: Clock::default(),
             listens: Vec::new(),
+            ends: BTreeSet::new(),
+            due: None,
             certificate: None,
             life: 0,
             paused: None,
+            frozen: false,
             stopped: None,
             events: Vec::new(),
             mirror: Mirror::default(),
@@ -86,7 +101,6 @@ impl Node {
             subscriptions: BTreeMap::new(),
             pending: BTreeMap::new(),
             numbers: BTreeSet::new(),
-            watches: BTreeMap::new(),
             sent: BTreeMap::new(),
             sent_bytes: 0,
             leaving: false,
@@ -95,8 +109,10 @@ impl Node {
         }
     }
 
-    pub(super) fn start(&mut self, config: Config, seed: u64, now: Instant) {
+    /// Starts its control bus at a moment of the world.
+    pub(super) fn start(&mut self, config: Config, seed: u64, world: u64) {
         self.begin(&config);
+        let now = self.clock.shows(world);
         self.engine = Engine::Core(Box::new(ControlBus::new(config, seed, now)));
     }
 
@@ -107,9 +123,8 @@ impl Node {
 
     fn begin(&mut self, config: &Config) {
         let name = core::mem::take(&mut self.name);
-        let (life, certificate) = (self.life + 1, self.certificate.take());
-        *self = Self { life, certificate, ..Self::new(&name) };
-        self.listens.clone_from(&config.endpoints);
+        let (life, certificate, clock) = (self.life + 1, self.certificate.take(), self.clock);
+        *self = Self { life, certificate, clock, ..Self::new(&name) };
         self.config = Some(config.clone());
     }
 
@@ -117,23 +132,27 @@ impl Node {
     pub(super) fn end(&mut self) {
         self.engine = Engine::Nothing;
         self.paused = None;
+        self.frozen = false;
         self.life += 1;
     }
 
-    pub(crate) fn is_running(&self) -> bool {
+    /// Does its process run, moving or not?
+    pub fn is_running(&self) -> bool {
         !matches!(self.engine, Engine::Nothing)
     }
 
     /// Is it a member of the bus that runs and moves?
-    pub(crate) fn is_member(&self) -> bool {
+    pub fn is_member(&self) -> bool {
         self.is_core() && self.paused.is_none() && self.role() == Some(Role::Member)
     }
 
-    pub(crate) fn is_guest(&self) -> bool {
+    /// Is it a guest that runs?
+    pub fn is_guest(&self) -> bool {
         self.is_core() && self.role() == Some(Role::Guest)
     }
 
-    pub(crate) fn is_stranger(&self) -> bool {
+    /// Does the test speak for it?
+    pub fn is_stranger(&self) -> bool {
         matches!(self.engine, Engine::Stranger(_))
     }
 
@@ -145,34 +164,32 @@ impl Node {
         self.config.as_ref().map(|config| config.role)
     }
 
-    /// Its id and incarnation.
-    pub(crate) fn config(&self) -> &Config {
+    /// What its present or last life was started with.
+    pub fn config(&self) -> &Config {
         self.config.as_ref().expect("a node that was started")
     }
 
-    pub(super) fn listens_at(&self, endpoint: &Endpoint) -> bool {
-        self.is_running() && self.listens.contains(endpoint)
-    }
-
-    pub(crate) fn bus(&self) -> &ControlBus {
+    /// Its control bus, which runs.
+    pub fn bus(&self) -> &ControlBus {
         match &self.engine {
             Engine::Core(bus) => bus,
             _ => panic!("{} runs no control bus", self.name),
         }
     }
 
-    /// When it wants to be called.
+    /// When it wants to be called, by the world's time.
     pub(super) fn deadline(&self) -> Option<u64> {
         match &self.engine {
             Engine::Core(bus) if self.paused.is_none() => {
-                bus.poll_timeout().map(|deadline| deadline.at.as_nanos())
+                bus.poll_timeout().map(|deadline| self.clock.reaches(deadline.at))
             }
             _ => None,
         }
     }
 
     /// Hands it an input and takes all that it wants done.
-    pub(super) fn feed(&mut self, now: Instant, input: Input) -> Vec<Output> {
+    pub(super) fn feed(&mut self, world: u64, input: Input) -> Vec<Output> {
+        let now = self.clock.shows(world);
         self.expect_input(now, &input);
         match &mut self.engine {
             Engine::Nothing => Vec::new(),
@@ -265,15 +282,23 @@ impl Node {
     }
 
     /// Records an event and holds it against those before it.
-    pub(super) fn record(&mut self, at: Duration, event: Event) -> Result<(), String> {
+    pub(super) fn record(
+        &mut self,
+        at: Duration,
+        event: Event,
+        options: &Options,
+    ) -> Result<(), String> {
         if let Event::Stopped { reason } = &event {
             self.stopped = Some(reason.clone());
             self.just_stopped = true;
         }
         let config = self.config.as_ref().expect("a node that was started");
-        let result = self.mirror.apply(&event, config, &self.own);
-        self.events.push((at, event));
-        result
+        let fits =
+            if options.checks { self.mirror.apply(&event, config, &self.own) } else { Ok(()) };
+        if options.events {
+            self.events.push((at, event));
+        }
+        fits
     }
 
     /// Has it stopped by itself since this was asked last?
@@ -282,37 +307,39 @@ impl Node {
     }
 
     /// What its directory holds.
-    pub(crate) fn lookup(&self, keys: &str) -> Vec<Match> {
+    pub fn lookup(&self, keys: &str) -> Vec<Match> {
         self.bus().lookup(&expr(keys))
     }
 
     /// The keys under which it knows anything, with the nodes.
-    pub(crate) fn knows(&self) -> Vec<String> {
+    pub fn knows(&self) -> Vec<String> {
         let name = |found: Match| format!("{}:{}", found.node, found.declaration.key);
         self.lookup("**").into_iter().map(name).collect()
     }
 
-    pub(crate) fn peers(&self) -> Vec<PeerStatus> {
+    /// The peers that it knows, linked or not.
+    pub fn peers(&self) -> Vec<PeerStatus> {
         self.bus().peers()
     }
 
     /// The ids of those it has an open link to, in order.
-    pub(crate) fn linked(&self) -> Vec<String> {
+    pub fn linked(&self) -> Vec<String> {
         let open = self.peers().into_iter().filter(|peer| peer.link.is_some());
         open.map(|peer| peer.info.node.to_string()).collect()
     }
 
-    /// Its open link to a peer.
-    pub(crate) fn link_to(&self, peer: &NodeId) -> Option<LinkId> {
+    /// Its open link to a peer, if there is one.
+    pub fn link_to(&self, peer: &NodeId) -> Option<LinkId> {
         self.peers().into_iter().find(|status| status.info.node == *peer)?.link
     }
 
-    pub(crate) fn counters(&self) -> Counters {
+    /// What its control bus counted.
+    pub fn counters(&self) -> Counters {
         self.bus().counters()
     }
 
     /// What came of a command.
-    pub(crate) fn done(&self, ticket: Ticket) -> Option<&Result<(), CommandError>> {
+    pub fn done(&self, ticket: Ticket) -> Option<&Result<(), CommandError>> {
         self.events.iter().find_map(|(_, event)| match event {
             Event::Done { ticket: of, result } if *of == ticket => Some(result),
             _ => None,
@@ -320,7 +347,7 @@ impl Node {
     }
 
     /// What came of a request.
-    pub(crate) fn report(&self, ticket: Ticket) -> Option<&Report> {
+    pub fn report(&self, ticket: Ticket) -> Option<&Report> {
         let mut reports = self.events.iter().filter_map(|(_, event)| match event {
             Event::Answered { ticket: of, report } if *of == ticket => Some(report),
             _ => None,
@@ -331,7 +358,7 @@ impl Node {
     }
 
     /// What came of asking for a node's counters.
-    pub(crate) fn stats(&self, ticket: Ticket) -> Option<&StatsResult> {
+    pub fn stats(&self, ticket: Ticket) -> Option<&StatsResult> {
         self.events.iter().find_map(|(_, event)| match event {
             Event::StatsReceived { ticket: of, result } if *of == ticket => Some(result),
             _ => None,
@@ -339,59 +366,58 @@ impl Node {
     }
 
     /// How many events there were of which this is so.
-    pub(crate) fn count(&self, which: impl Fn(&Event) -> bool) -> usize {
+    pub fn count(&self, which: impl Fn(&Event) -> bool) -> usize {
         self.events.iter().filter(|(_, event)| which(event)).count()
     }
 
     /// How often it told that this member came up.
-    pub(crate) fn ups(&self, member: &str) -> usize {
+    pub fn ups(&self, member: &str) -> usize {
         self.count(|event| matches!(event, Event::NodeUp { peer } if is(&peer.node, member)))
     }
 
     /// How often it told that this member is down.
-    pub(crate) fn downs(&self, member: &str) -> usize {
+    pub fn downs(&self, member: &str) -> usize {
         self.count(|event| matches!(event, Event::NodeDown { node, .. } if is(node, member)))
     }
 
     /// How often it told that this member left.
-    pub(crate) fn lefts(&self, member: &str) -> usize {
+    pub fn lefts(&self, member: &str) -> usize {
         self.count(|event| matches!(event, Event::NodeLeft { node, .. } if is(node, member)))
     }
 
     /// When the first such event happened.
-    pub(crate) fn first(&self, which: impl Fn(&Event) -> bool) -> Option<Duration> {
+    pub fn first(&self, which: impl Fn(&Event) -> bool) -> Option<Duration> {
         self.events.iter().find(|(_, event)| which(event)).map(|(at, _)| *at)
     }
 
     /// Forgets the events so far.
-    pub(crate) fn forget_events(&mut self) {
+    pub fn forget_events(&mut self) {
         self.events.clear();
     }
 
     pub(super) fn count_sent(&mut self, bytes: &[u8]) {
         let longest = if self.is_stranger() { usize::MAX } else { limits::CONTROL_MESSAGE_BYTES };
         assert!(bytes.len() <= longest, "{} sends {} bytes at once", self.name, bytes.len());
-        let kind = match wire::decode(bytes) {
-            Ok(Decoded::Known(message)) => name_of(&message),
-            _ => "other",
-        };
+        // The second byte of the envelope (PROTOCOL.md §2.1).
+        let kind = bytes.get(1).and_then(|kind| KINDS.get(usize::from(*kind)));
+        let kind = kind.copied().unwrap_or("other");
         self.leaving |= kind == "Leave";
         *self.sent.entry(kind).or_default() += 1;
         self.sent_bytes += bytes.len() as u64;
     }
 
     /// How many messages of a kind it sent since the last reset.
-    pub(crate) fn sent(&self, kind: &str) -> u64 {
+    pub fn sent(&self, kind: &str) -> u64 {
         self.sent.get(kind).copied().unwrap_or(0)
     }
 
     /// How many messages it sent since the last reset.
-    pub(crate) fn sent_in_all(&self) -> u64 {
+    pub fn sent_in_all(&self) -> u64 {
         self.sent.values().sum()
     }
 
     /// Bytes of the messages that it sent since the last reset.
-    pub(crate) fn sent_bytes(&self) -> u64 {
+    pub fn sent_bytes(&self) -> u64 {
         self.sent_bytes
     }
 
@@ -403,22 +429,22 @@ impl Node {
 
 type StatsResult = Result<Vec<(Box<str>, u64)>, StatsError>;
 
-fn name_of(message: &Message) -> &'static str {
-    match message {
-        Message::Hello(_) => "Hello",
-        Message::Open(_) => "Open",
-        Message::Reject(_) => "Reject",
-        Message::Members(_) => "Members",
-        Message::MembersRequest(_) => "MembersRequest",
-        Message::Snapshot(_) => "Snapshot",
-        Message::Delta(_) => "Delta",
-        Message::Request(_) => "Request",
-        Message::Answer(_) => "Answer",
-        Message::Interest(_) => "Interest",
-        Message::InterestRefused(_) => "InterestRefused",
-        Message::Leave(_) => "Leave",
-        Message::LeaveAck(_) => "LeaveAck",
-        Message::StatsRequest(_) => "StatsRequest",
-        Message::Stats(_) => "Stats",
-    }
-}
+/// The kinds of messages, in the order of their numbers (PROTOCOL.md §3).
+const KINDS: [&str; 16] = [
+    "other",
+    "Hello",
+    "Open",
+    "Reject",
+    "Members",
+    "MembersRequest",
+    "Snapshot",
+    "Delta",
+    "Request",
+    "Answer",
+    "Interest",
+    "InterestRefused",
+    "Leave",
+    "LeaveAck",
+    "StatsRequest",
+    "Stats",
+];

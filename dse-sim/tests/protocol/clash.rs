@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dse_core::protocol::{Event, Incarnation, Message, StopReason};
 
-use crate::world::{Latency, Notice, World, endpoint, id, stranger_hello};
+use dse_sim::world::{Latency, Notice, World, endpoint, id, stranger_hello};
 
 const NOTICES: [Notice; 3] = [Notice::AtOnce, Notice::Detected, Notice::Never];
 

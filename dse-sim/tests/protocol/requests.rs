@@ -7,7 +7,7 @@ use dse_core::protocol::{
     Answer, Command, Message, Missing, MissingReason, Report, StatsError, Ticket,
 };
 
-use crate::world::{Notice, World, declaration, id};
+use dse_sim::world::{Notice, World, declaration, id};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -7,7 +7,7 @@ use dse_core::protocol::{
     Snapshot,
 };
 
-use crate::world::{Notice, World, declaration, id, key};
+use dse_sim::world::{Notice, World, declaration, id, key};
 
 #[test]
 fn one_change_costs_one_small_message_to_each_peer() {

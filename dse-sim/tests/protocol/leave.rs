@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dse_core::protocol::{Command, CommandError, Event, LeaveReason, StopReason};
 
-use crate::world::{Notice, World, declaration, is};
+use dse_sim::world::{Notice, World, declaration, is};
 
 #[test]
 fn a_leave_is_told_as_such_and_a_crash_as_such() {

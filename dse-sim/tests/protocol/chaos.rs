@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dse_core::protocol::{Incarnation, Ticket};
 
-use crate::world::{Latency, Notice, Random, World};
+use dse_sim::world::{Latency, Notice, Random, World};
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const GUEST: &str = "guest";
