@@ -7,6 +7,8 @@
 
 use alloc::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::clash::Contests;
 use super::config::Config;
 use super::dial::Dials;
@@ -33,7 +35,11 @@ use super::wire::{self, Decoded};
 /// [`poll_output`](Self::poll_output) after each, and come back when
 /// [`poll_timeout`](Self::poll_timeout) says. It has no clock, no randomness but its
 /// seed, and does no I/O: the same inputs give the same outputs (law L7).
-#[derive(Debug)]
+///
+/// It can be cloned and serialized, so that a model checker can copy states and tell
+/// them apart. What is serialized is the whole state but for outputs and counters, in a
+/// form that is promised to nobody.
+#[derive(Clone, Debug, Serialize)]
 pub struct ControlBus {
     pub(super) config: Config,
     pub(super) now: Instant,
@@ -43,6 +49,8 @@ pub struct ControlBus {
     pub(super) had_links: bool,
     pub(super) random: Random,
     pub(super) timers: Timers,
+    /// Drained after each input: no part of the state that the next one meets.
+    #[serde(skip)]
     pub(super) outbox: Outbox,
     pub(super) links: BTreeMap<LinkId, Link>,
     pub(super) peers: Peers,
@@ -54,7 +62,7 @@ pub struct ControlBus {
 }
 
 /// The life of a node.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) enum Phase {
     Running,
     /// Leave is said; the acknowledgements are awaited.

@@ -4,6 +4,8 @@
 
 use alloc::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::bus::{ControlBus, Phase};
 use super::io::{LinkId, Output};
 use super::limits;
@@ -13,12 +15,12 @@ use super::names::{Endpoint, NodeId};
 use super::timers::Timer;
 
 /// Contests under way: one at a time for each id.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Contests {
     by_id: BTreeMap<NodeId, Contest>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize)]
 struct Contest {
     /// The link of the holder; none if this node itself holds the id.
     holder: Option<LinkId>,

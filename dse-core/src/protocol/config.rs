@@ -4,11 +4,13 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use serde::Serialize;
+
 use super::message::Role;
 use super::names::{BusId, Endpoint, Incarnation, NodeId};
 
 /// What a [`ControlBus`](super::ControlBus) is started with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Config {
     /// The bus to be on.
     pub bus: BusId,

@@ -5,6 +5,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use serde::Serialize;
+
 use super::bus::ControlBus;
 use super::io::{DialError, DialId, Event, LinkId, Output};
 use super::limits;
@@ -15,7 +17,7 @@ use super::time::Instant;
 use super::timers::Timer;
 
 /// Something to dial.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) enum Target {
     /// An endpoint where somebody on the bus is: tried for ever.
     Seed(Endpoint),
@@ -26,7 +28,7 @@ pub(super) enum Target {
 }
 
 /// How it goes with one target.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize)]
 struct Course {
     endpoints: Vec<Endpoint>,
     /// Which of the endpoints is tried now.
@@ -63,7 +65,7 @@ impl Course {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 enum Stage {
     /// No timer, no attempt.
     Resting,
@@ -76,7 +78,7 @@ enum Stage {
 }
 
 /// When to give up.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize)]
 enum Patience {
     /// Never.
     Endless,
@@ -88,7 +90,7 @@ enum Patience {
 }
 
 /// All targets.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Dials {
     targets: BTreeMap<Target, Course>,
     attempts: BTreeMap<DialId, Target>,

@@ -3,6 +3,8 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use serde::Serialize;
+
 use super::declaration::{Declaration, IndexVersion};
 use super::io::CommandError;
 use super::key::Key;
@@ -11,7 +13,7 @@ use super::message::{Delta, Snapshot};
 use super::wire;
 
 /// Declarations by key, and the bytes that they take on the wire.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 struct Declarations {
     by_key: BTreeMap<Key, Declaration>,
     bytes: usize,
@@ -37,7 +39,7 @@ impl Declarations {
 }
 
 /// What this node declares.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct LocalIndex {
     version: IndexVersion,
     declarations: Declarations,
@@ -156,7 +158,7 @@ impl LocalIndex {
 }
 
 /// This node's copy of a peer's index.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct PeerIndex {
     version: IndexVersion,
     declarations: Declarations,
@@ -164,7 +166,7 @@ pub(super) struct PeerIndex {
 }
 
 /// A change of a peer's index as far as its parts have come.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize)]
 struct Partial {
     whole: bool,
     to: IndexVersion,

@@ -5,6 +5,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use serde::Serialize;
+
 use super::bus::ControlBus;
 use super::index::parts;
 use super::io::{CommandError, Event, LinkId, SubscriptionId};
@@ -16,7 +18,7 @@ use super::timers::Timer;
 use super::wire;
 
 /// This node's subscriptions, and which of its own keys are wanted.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct LocalInterest {
     subscriptions: BTreeMap<SubscriptionId, KeyExpr>,
     /// Own keys whose application was told of a first interest and of no last one.
@@ -47,14 +49,14 @@ impl LocalInterest {
 }
 
 /// What a peer was told of this node's interest, on its open link.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct SentInterest {
     version: u64,
     patterns: Vec<KeyExpr>,
 }
 
 /// What a peer wants of this node, on its open link.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Wants {
     version: u64,
     patterns: Vec<KeyExpr>,

@@ -10,6 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use serde::Serialize;
 
 use super::declaration::Declaration;
 use super::key::{Key, KeyExpr};
@@ -19,19 +20,19 @@ use super::time::Instant;
 use super::timers::Timer;
 
 /// An established pairing of two nodes, as the driver numbers them. Never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct LinkId(pub u64);
 
 /// One attempt to connect, as the core numbers them. Never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct DialId(pub u64);
 
 /// The application's number for a command that wants a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Ticket(pub u64);
 
 /// The application's number for one subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct SubscriptionId(pub u64);
 
 /// What the world tells the control bus.
@@ -374,7 +375,7 @@ pub enum Event {
 }
 
 /// A peer, as its Hello told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PeerInfo {
     /// Its id.
     pub node: NodeId,
@@ -413,7 +414,7 @@ pub struct Counters {
 }
 
 /// Why a dial led nowhere.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 pub enum DialError {
     /// No link came about.
     #[error("{0}")]
@@ -430,7 +431,7 @@ pub enum DialError {
 }
 
 /// How the control bus ended.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 pub enum StopReason {
     /// It left, as asked.
     #[error("left the bus")]
@@ -540,7 +541,7 @@ pub struct Missing {
 }
 
 /// Why a node did not answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 pub enum MissingReason {
     /// It has a link and said nothing in time.
     #[error("silent until the deadline")]

@@ -5,6 +5,8 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
+use serde::Serialize;
+
 use super::bus::{ControlBus, Phase};
 use super::dial::Target;
 use super::index::parts;
@@ -18,7 +20,7 @@ use super::timers::Timer;
 use super::wire;
 
 /// One link, from the driver's `LinkUp` to its end.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Link {
     /// Our name for it, told in our Hello.
     pub(super) nonce: u64,
@@ -30,7 +32,7 @@ pub(super) struct Link {
 }
 
 /// How far a link has come.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) enum LinkStage {
     /// Our Hello is sent, the other's has not come.
     Greeting,
@@ -43,7 +45,7 @@ pub(super) enum LinkStage {
 }
 
 /// Whose turn it is on a link with both Hellos.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) enum Turn {
     /// Another link of the same pair is ahead, or another claim to the id is being
     /// tried.

@@ -9,8 +9,9 @@ use super::declaration::{Declaration, IndexVersion};
 use super::key::{Key, KeyExpr};
 use super::names::{BusId, Endpoint, Incarnation, NodeId};
 
-/// One control-bus message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One control-bus message. Serialized as it stands it is for comparing only; its bytes
+/// on the wire are made by [`wire`](super::wire).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Message {
     /// First on every link, both ways.
     Hello(Hello),

@@ -7,7 +7,7 @@ use super::io::{Counters, Event, LinkId, Output};
 use super::message::Message;
 use super::wire;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Outbox {
     queue: VecDeque<Output>,
     pub(super) counters: Counters,

@@ -3,6 +3,8 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
+use serde::Serialize;
+
 use super::index::PeerIndex;
 use super::interest::{SentInterest, Wants};
 use super::io::{LinkId, PeerInfo};
@@ -14,7 +16,7 @@ use super::time::Instant;
 
 /// A peer that is up, or was and is not yet forgotten. Its index and what else
 /// outlives a link stays while it is down, invisible, for a resync (PROTOCOL.md §6.4).
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Peer {
     pub(super) info: PeerInfo,
     pub(super) claim: Claim,
@@ -33,7 +35,7 @@ pub(super) struct Peer {
 }
 
 /// The one link with a peer that is in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct OpenLink {
     pub(super) link: LinkId,
     /// The peer's own nonce of the link.
@@ -80,7 +82,7 @@ pub(super) fn info(hello: &Hello) -> PeerInfo {
 }
 
 /// All peers, by id.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Peers {
     by_id: BTreeMap<NodeId, Peer>,
 }

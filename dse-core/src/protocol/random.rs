@@ -3,11 +3,13 @@
 
 use core::time::Duration;
 
+use serde::Serialize;
+
 use super::names::{Incarnation, NodeId};
 
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
 /// 2014): small, and good enough for nonces and jitter.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Random(u64);
 
 impl Random {

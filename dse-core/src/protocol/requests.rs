@@ -6,6 +6,8 @@ use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use serde::Serialize;
+
 use super::bus::ControlBus;
 use super::declaration::Declaration;
 use super::directory::order;
@@ -19,14 +21,14 @@ use super::timers::Timer;
 use super::wire;
 
 /// What this node has asked and not yet told its application.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Requests {
     last: u64,
     by_id: BTreeMap<u64, Outstanding>,
     stats: BTreeMap<u64, StatsAsk>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize)]
 struct Outstanding {
     ticket: Ticket,
     keys: KeyExpr,
@@ -37,7 +39,7 @@ struct Outstanding {
 }
 
 /// How it stands with one node that is to answer.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize)]
 struct Ask {
     incarnation: Option<Incarnation>,
     state: AskState,
@@ -48,7 +50,7 @@ struct Ask {
     membership: u64,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 enum AskState {
     Unreached,
     Asked,
@@ -56,14 +58,14 @@ enum AskState {
     Missing(MissingReason),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 enum Pull {
     Asked,
     Came,
     Failed,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize)]
 struct StatsAsk {
     ticket: Ticket,
     node: NodeId,

@@ -2,11 +2,13 @@
 
 use core::time::Duration;
 
+use serde::Serialize;
+
 /// A point in time, in nanoseconds since an origin of the caller's choice.
 ///
 /// The origin must not move while a [`ControlBus`](super::ControlBus) lives; the
 /// runtime takes the moment of its own start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Instant(u64);
 
 impl Instant {

@@ -2,13 +2,15 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
+
 use super::io::{Deadline, DialId, LinkId, Ticket};
 use super::key::Key;
 use super::names::NodeId;
 use super::time::Instant;
 
 /// Why the core wants to be called.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Timer {
     /// Changes of the index are to be announced now.
     Announce,
@@ -29,7 +31,7 @@ pub enum Timer {
 }
 
 /// The timers that are armed: each at most once.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Timers {
     at: BTreeMap<Timer, Instant>,
     queue: BTreeSet<(Instant, Timer)>,
