@@ -58,6 +58,13 @@ async fn every_record_that_cannot_be_true_is_named() {
         f.begin(&begin(0, 1, 1));
     });
     assert_eq!(twice.await, RecordFault::AliasTaken(0));
+    // The subscriber here has not taken the End, so there was no receipt.
+    let early = record_fault(|f| {
+        f.begin(&begin(0, 1, 1));
+        f.end(End { alias: 0, last_seq: 0, reason: EndReason::Closed });
+        f.begin(&begin(0, 1, 1));
+    });
+    assert_eq!(early.await, RecordFault::AliasUnconfirmed(0));
     let large = record_fault(|f| f.begin(&begin(u32::MAX, 1, 1)));
     assert_eq!(large.await, RecordFault::AliasTooLarge(u32::MAX));
     let other = record_fault(|f| f.begin(&begin(0, 9, 1)));
@@ -84,6 +91,17 @@ async fn a_frame_that_cannot_be_read_is_a_fault() {
     wires.there.forge(DataFrame { head, body: Body::Whole(Bytes::new()) });
     let fault = b.faults.recv().await.expect("a fault");
     assert!(matches!(fault.error, LaneError::Frame(_)), "{}", fault.error);
+}
+
+#[tokio::test]
+async fn a_head_that_would_keep_the_reader_busy_is_a_fault() {
+    let long = fault(|f| {
+        f.begin(&begin(0, 1, 1));
+        while f.len() <= 512 * 1024 {
+            f.skip(Skip { alias: 0, next_seq: 1 });
+        }
+    });
+    assert!(matches!(long.await, LaneError::HeadTooLong { .. }));
 }
 
 #[tokio::test]

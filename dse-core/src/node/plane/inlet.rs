@@ -95,19 +95,20 @@ impl Inlet {
         Ok(())
     }
 
+    /// The sequence ends. Returns what gives the receipt for it.
     pub(super) fn end(
         mut self,
         last_seq: u64,
         closed: bool,
         stages: &mut [Stage],
-    ) -> Result<(), RecordFault> {
+    ) -> Result<Arc<Meter>, RecordFault> {
         self.advance(last_seq, self.last_seq)?;
         for Outlet { tap, stage } in &self.taps {
             stages[*stage].item(tap, Item::Lost { to_seq: last_seq });
             stages[*stage].item(tap, Item::Ended { closed });
         }
         self.meter.end(last_seq);
-        Ok(())
+        Ok(self.meter)
     }
 
     /// The subscriptions have changed from those of `old` to those of `new`.

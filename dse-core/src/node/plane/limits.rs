@@ -12,6 +12,9 @@ pub(in crate::node) const PAYLOAD_BYTES: usize = 16 * 1024 * 1024;
 pub(super) const FRAME_BYTES: usize = 256 * 1024;
 /// How far the records without payload may go beyond, in bytes: credits above all.
 pub(super) const FRAME_SPARE_BYTES: usize = 32 * 1024;
+/// Longest head of a frame that comes in, in bytes: more than those two together, and what
+/// a reader goes through at a time.
+pub(super) const HEAD_BYTES: usize = 512 * 1024;
 /// What one route may put into a frame at its turn while others wait, in bytes.
 pub(super) const TURN_BYTES: usize = 64 * 1024;
 

@@ -1,7 +1,10 @@
 //! How far the subscriptions here have come in a sequence, and the credit that this gives
 //! its publisher (RULES 2).
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -73,7 +76,7 @@ impl Meter {
     /// A sample came in. To be called before the sample is handed on.
     pub(super) fn receive(self: &Arc<Self>, seq: u64, mean_bytes: usize) {
         self.received.store(seq, SeqCst);
-        self.mean_bytes.store(mean_bytes, SeqCst);
+        self.mean_bytes.store(mean_bytes, Relaxed);
         // Subscriptions have room for more than the initial window, even if the
         // application does not take anything yet.
         if seq == self.introduced_at {
@@ -132,6 +135,11 @@ impl Meter {
         news.then_some(Credit { alias: self.alias, consumed_seq: state.told_seq, window })
     }
 
+    /// Was the publisher told, or is it about to be, that its alias is free?
+    pub(super) fn is_receipted(&self) -> bool {
+        lock(&self.state).receipt_sent
+    }
+
     /// Sheds subscriptions that have held up another for too long. Returns whether one
     /// still does.
     pub(super) fn review(self: &Arc<Self>, now: Instant, limit: Duration) -> bool {
@@ -166,7 +174,7 @@ impl Meter {
     }
 
     fn window(&self, tap: &Tap) -> u32 {
-        let by_bytes = WINDOW_BYTES / self.mean_bytes.load(SeqCst).max(1);
+        let by_bytes = WINDOW_BYTES / self.mean_bytes.load(Relaxed).max(1);
         let samples = tap.queue.share().min(by_bytes / tap.queue.taps());
         u32::try_from(samples).unwrap_or(u32::MAX).clamp(*WINDOW.start(), *WINDOW.end())
     }
@@ -243,7 +251,10 @@ impl Tap {
 
     /// The application has taken all up to here, or was told that it will not come.
     pub(in crate::node) fn consume(&self, seq: u64) {
-        self.consumed.store(seq, SeqCst);
+        // What is told as lost may end before what was taken. One task consumes.
+        if seq > self.consumed.load(Relaxed) {
+            self.consumed.store(seq, SeqCst);
+        }
         if seq >= self.credit_at.load(SeqCst) {
             self.meter.credit_now();
         } else {
@@ -266,7 +277,7 @@ impl Tap {
         self.shed.store(shed, SeqCst);
     }
 
-    fn consumed(&self) -> u64 {
+    pub(super) fn consumed(&self) -> u64 {
         self.consumed.load(SeqCst)
     }
 }

@@ -28,7 +28,8 @@ struct State {
     items: VecDeque<Item>,
     /// Payload bytes in `items`.
     bytes: usize,
-    sheds: Vec<Shed>,
+    /// By the epochs of their sequences.
+    sheds: BTreeMap<u64, Shed>,
     positions: BTreeMap<(NodeId, Key), Arc<Position>>,
     epoch: u64,
     reader: Option<Waker>,
@@ -157,10 +158,7 @@ impl Queue {
         } else {
             self.append_what_fits(&mut state, items);
         }
-        if let Some(reader) = state.reader.take() {
-            drop(state);
-            reader.wake();
-        }
+        wake(state);
     }
 
     /// Moves everything that waits into `into`, which is empty. Ready with false if
@@ -192,9 +190,7 @@ impl Queue {
         if !state.dropped {
             state.shed(tap, 0);
         }
-        if let Some(reader) = state.reader.take() {
-            reader.wake();
-        }
+        wake(state);
     }
 
     /// How far it came with a node's values is of no use any more.
@@ -206,9 +202,7 @@ impl Queue {
     pub(super) fn end(&self) {
         let mut state = self.state();
         state.ended = true;
-        if let Some(reader) = state.reader.take() {
-            reader.wake();
-        }
+        wake(state);
     }
 
     /// The application wants nothing more.
@@ -233,7 +227,13 @@ impl Queue {
             let bytes = if let Item::Sample(sample) = &item { sample.payload.len() } else { 0 };
             let fits = state.items.len() < self.limit() && state.bytes + bytes <= QUEUE_BYTES;
             match (&item, &from) {
-                (Item::From(tap), _) => from = Some(Arc::clone(tap)),
+                (Item::From(tap), _) => {
+                    from = Some(Arc::clone(tap));
+                    if tap.is_shed() || !fits {
+                        state.shed(tap, 0);
+                        continue;
+                    }
+                }
                 (Item::Sample(sample), Some(tap)) if tap.is_shed() || !fits => {
                     state.shed(tap, sample.seq);
                     drops += 1;
@@ -266,7 +266,7 @@ impl State {
         std::mem::swap(&mut self.items, into);
         if into.is_empty() {
             // The application has taken all that was not dropped.
-            for shed in self.sheds.drain(..) {
+            for shed in std::mem::take(&mut self.sheds).into_values() {
                 shed.tap.set_shed(false);
                 into.push_back(Item::From(shed.tap));
                 into.push_back(Item::Lost { to_seq: shed.lost_to });
@@ -277,13 +277,10 @@ impl State {
     }
 
     fn shed(&mut self, tap: &Arc<Tap>, lost_to: u64) -> &mut Shed {
-        let known = self.sheds.iter().position(|shed| Arc::ptr_eq(&shed.tap, tap));
-        let index = known.unwrap_or_else(|| {
+        let shed = self.sheds.entry(tap.epoch).or_insert_with(|| {
             tap.set_shed(true);
-            self.sheds.push(Shed { tap: Arc::clone(tap), lost_to, ended: None });
-            self.sheds.len() - 1
+            Shed { tap: Arc::clone(tap), lost_to, ended: None }
         });
-        let shed = &mut self.sheds[index];
         shed.lost_to = shed.lost_to.max(lost_to);
         shed
     }
@@ -321,5 +318,119 @@ impl Position {
             present.replace((Arc::clone(tap), value))
         };
         old.is_none().then(|| Item::Value(Unread(Arc::clone(self))))
+    }
+}
+
+/// Wakes the application, once the lock is free.
+fn wake(mut state: MutexGuard<'_, State>) {
+    let reader = state.reader.take();
+    drop(state);
+    if let Some(reader) = reader {
+        reader.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::super::link::Link;
+    use super::super::loopback;
+    use super::super::writer::Writer;
+    use super::*;
+    use crate::protocol::{Incarnation, Kind, LinkId};
+
+    /// A queue of the least capacity, and the sequences that feed it.
+    struct Trial {
+        queue: Arc<Queue>,
+        link: Arc<Link>,
+        node: NodeId,
+        taps: Vec<Arc<Tap>>,
+    }
+
+    impl Trial {
+        fn new(sequences: u32) -> Self {
+            let node = NodeId::new("a").expect("a node id");
+            let writer = Writer::new(loopback::lane().0, Duration::from_secs(1));
+            let link = Link::new(LinkId(1), node.clone(), Incarnation(1), Arc::default(), writer);
+            let queue = Arc::new(Queue::new(1, Arc::default()));
+            let mut trial = Self { queue, link: Arc::new(link), node, taps: Vec::new() };
+            trial.taps = (0..sequences).map(|alias| trial.begin(alias)).collect();
+            trial
+        }
+
+        fn begin(&self, alias: u32) -> Arc<Tap> {
+            let (incarnation, kind) = (Incarnation(1), Kind::Stream);
+            let sequence = Sequence { incarnation, kind, encoding: "".into(), next_seq: 1 };
+            let meter = Arc::new(Meter::new(alias, Arc::clone(&self.link), 0));
+            let key = Key::new(format!("x/{alias}")).expect("a key");
+            self.queue.tap(&self.node, &key, sequence, &meter)
+        }
+
+        fn append(&self, tap: usize, item: Item) {
+            self.queue.append(&mut vec![Item::From(Arc::clone(&self.taps[tap])), item], 0);
+        }
+
+        fn sample(&self, tap: usize, seq: u64) {
+            let payload = Bytes::new();
+            self.append(tap, Item::Sample(Stamped { seq, time_ns: 0, payload }));
+        }
+
+        fn take(&self) -> VecDeque<Item> {
+            let mut items = VecDeque::new();
+            self.queue.try_take(&mut items);
+            items
+        }
+    }
+
+    #[test]
+    fn sequences_that_take_turns_without_credit_fill_no_memory() {
+        let trial = Trial::new(2);
+        for seq in 1..=10_000 {
+            trial.sample(0, seq);
+            trial.sample(1, seq);
+        }
+        assert!(trial.queue.state().items.len() <= trial.queue.limit());
+        assert!(trial.take().len() <= trial.queue.limit());
+        // What was dropped is told once the rest is taken.
+        let lost = trial.take().into_iter().filter_map(|item| match item {
+            Item::Lost { to_seq } => Some(to_seq),
+            _ => None,
+        });
+        assert_eq!(lost.collect::<Vec<_>>(), [10_000, 10_000]);
+        trial.sample(0, 10_001);
+        assert!(matches!(trial.take()[1], Item::Sample(Stamped { seq: 10_001, .. })));
+    }
+
+    #[test]
+    fn a_begin_that_finds_no_room_is_told_later() {
+        let trial = Trial::new(2);
+        for seq in 1..=10_000 {
+            trial.sample(0, seq);
+        }
+        let late = Arc::clone(&trial.taps[1]);
+        trial.queue.append(&mut vec![Item::From(Arc::clone(&late))], 0);
+        trial.append(1, Item::Ended { closed: true });
+        let is_late = |item: &Item| matches!(item, Item::From(tap) if Arc::ptr_eq(tap, &late));
+        assert!(!trial.take().iter().any(is_late));
+        let told: Vec<_> = trial.take().into_iter().skip_while(|item| !is_late(item)).collect();
+        assert!(matches!(told[..], [Item::From(_), _, Item::Ended { closed: true }]));
+    }
+
+    #[test]
+    fn what_is_told_as_lost_takes_back_nothing_that_was_taken() {
+        let trial = Trial::new(1);
+        let tap = &trial.taps[0];
+        tap.consume(7);
+        trial.queue.shed(tap);
+        for item in trial.take() {
+            if let Item::Lost { to_seq } = item {
+                tap.consume(to_seq);
+            }
+        }
+        assert_eq!(tap.consumed(), 7);
+        assert!(!tap.is_shed());
     }
 }

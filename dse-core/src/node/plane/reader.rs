@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use super::Table;
 use super::counters::count;
 use super::inlet::Inlet;
-use super::limits::{ALIASES_PER_LINK, DRAIN_TIMEOUT};
+use super::limits::{ALIASES_PER_LINK, DRAIN_TIMEOUT, HEAD_BYTES};
 use super::link::{Closing, Link};
+use super::meter::Meter;
 use super::stage::Stage;
 use crate::data::{Begin, Body, DataFrame, End, EndReason, FrameError, Record, Sample, Skip};
 use crate::protocol::{Incarnation, limits};
@@ -26,6 +27,12 @@ pub enum LaneError {
     /// The peer sent a frame that cannot be read.
     #[error("the peer sent a data frame that cannot be read: {0}")]
     Frame(#[from] FrameError),
+    /// The peer put more records into a frame than a reader may be kept busy with.
+    #[error("the peer sent a data frame with a head of {len} bytes; {HEAD_BYTES} is the most")]
+    HeadTooLong {
+        /// Its length, in bytes.
+        len: usize,
+    },
     /// The peer sent a record that cannot be true.
     #[error("the peer broke the protocol of the data lane: {0}")]
     Record(#[from] RecordFault),
@@ -43,6 +50,9 @@ pub enum RecordFault {
     /// Something was begun under the alias and has not ended.
     #[error("alias {0} was begun twice")]
     AliasTaken(u32),
+    /// The alias was begun again before this node confirmed the end of what it stood for.
+    #[error("alias {0} was begun again before its end was confirmed")]
+    AliasUnconfirmed(u32),
     /// Aliases are small numbers.
     #[error("alias {0} is larger than any that this node allows")]
     AliasTooLarge(u32),
@@ -89,8 +99,22 @@ pub(super) struct Reader {
     heard: Box<dyn Fn() + Send>,
     table: watch::Receiver<Table>,
     closing: watch::Receiver<Closing>,
-    inlets: Vec<Option<Inlet>>,
+    /// By the peer's aliases.
+    places: Vec<Place>,
     stages: Vec<Stage>,
+}
+
+/// What an alias of the peer stands for.
+#[derive(Default)]
+enum Place {
+    /// Nothing yet.
+    #[default]
+    Free,
+    /// A sequence.
+    Begun(Inlet),
+    /// A sequence that has ended. The alias is free once this has given the receipt, which
+    /// bounds what ended and still waits for an application.
+    Ended(Arc<Meter>),
 }
 
 impl Reader {
@@ -102,7 +126,7 @@ impl Reader {
     ) -> Self {
         let stages = table.borrow_and_update().iter().map(Stage::new).collect();
         let closing = link.closing();
-        Self { link, receiver, heard, table, closing, inlets: Vec::new(), stages }
+        Self { link, receiver, heard, table, closing, places: Vec::new(), stages }
     }
 
     /// Reads until the link is gone or fails.
@@ -137,6 +161,10 @@ impl Reader {
 
     fn read(&mut self, frame: DataFrame) -> Result<(), LaneError> {
         (self.heard)();
+        let len = frame.head.len();
+        if len > HEAD_BYTES {
+            return Err(LaneError::HeadTooLong { len });
+        }
         // A subscription that brought this frame about is in the table by now.
         if self.table.has_changed().unwrap_or(false) {
             self.refresh();
@@ -182,10 +210,8 @@ impl Reader {
     }
 
     fn sample(&mut self, sample: Sample, pinned: usize) -> Result<(), RecordFault> {
-        let Self { inlets, stages, .. } = self;
-        let inlet = inlets.get_mut(sample.alias as usize).and_then(Option::as_mut);
-        let inlet = inlet.ok_or(RecordFault::UnknownAlias(sample.alias))?;
-        inlet.sample(sample, pinned, stages)
+        let Self { places, stages, .. } = self;
+        begun(places, sample.alias)?.sample(sample, pinned, stages)
     }
 
     fn begin(&mut self, begin: Begin) -> Result<(), RecordFault> {
@@ -204,41 +230,54 @@ impl Reader {
         if begin.next_seq == 0 || begin.next_seq == u64::MAX {
             return Err(RecordFault::Backwards { alias, last_seq: 0, seq: begin.next_seq });
         }
-        if self.inlets.len() <= place {
-            self.inlets.resize_with(place + 1, || None);
+        if self.places.len() <= place {
+            self.places.resize_with(place + 1, Place::default);
         }
-        let free = &mut self.inlets[place];
-        if free.is_some() {
-            return Err(RecordFault::AliasTaken(alias));
+        match &self.places[place] {
+            Place::Begun(_) => return Err(RecordFault::AliasTaken(alias)),
+            Place::Ended(meter) if !meter.is_receipted() => {
+                return Err(RecordFault::AliasUnconfirmed(alias));
+            }
+            Place::Free | Place::Ended(_) => {}
         }
-        *free = Some(Inlet::open(begin, &self.link, &mut self.stages));
+        self.places[place] = Place::Begun(Inlet::open(begin, &self.link, &mut self.stages));
         Ok(())
     }
 
     fn skip(&mut self, skip: Skip) -> Result<(), RecordFault> {
-        let Self { inlets, stages, .. } = self;
-        let inlet = inlets.get_mut(skip.alias as usize).and_then(Option::as_mut);
-        let inlet = inlet.ok_or(RecordFault::UnknownAlias(skip.alias))?;
-        inlet.skip(skip.next_seq.saturating_sub(1), stages)
+        let Self { places, stages, .. } = self;
+        begun(places, skip.alias)?.skip(skip.next_seq.saturating_sub(1), stages)
     }
 
     fn end(&mut self, end: End) -> Result<(), RecordFault> {
-        let inlet = self.inlets.get_mut(end.alias as usize).and_then(Option::take);
-        let inlet = inlet.ok_or(RecordFault::UnknownAlias(end.alias))?;
-        inlet.end(end.last_seq, end.reason == EndReason::Closed, &mut self.stages)
+        let unknown = RecordFault::UnknownAlias(end.alias);
+        let place = self.places.get_mut(end.alias as usize).ok_or(unknown)?;
+        let Place::Begun(inlet) = std::mem::take(place) else { return Err(unknown) };
+        let closed = end.reason == EndReason::Closed;
+        *place = Place::Ended(inlet.end(end.last_seq, closed, &mut self.stages)?);
+        Ok(())
     }
 
     /// The subscriptions here have changed.
     fn refresh(&mut self) {
         let table = Arc::clone(&self.table.borrow_and_update());
         let mut stages: Vec<Stage> = table.iter().map(Stage::new).collect();
-        for inlet in self.inlets.iter_mut().flatten() {
-            inlet.refresh(&self.stages, &mut stages, &self.link);
+        for place in &mut self.places {
+            if let Place::Begun(inlet) = place {
+                inlet.refresh(&self.stages, &mut stages, &self.link);
+            }
         }
         self.stages = stages;
         for stage in &mut self.stages {
             stage.flush(0);
         }
+    }
+}
+
+fn begun(places: &mut [Place], alias: u32) -> Result<&mut Inlet, RecordFault> {
+    match places.get_mut(alias as usize) {
+        Some(Place::Begun(inlet)) => Ok(inlet),
+        _ => Err(RecordFault::UnknownAlias(alias)),
     }
 }
 
