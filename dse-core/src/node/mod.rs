@@ -126,7 +126,7 @@ use tokio::task::AbortHandle;
 pub use builder::{NodeBuilder, StartError};
 pub use notices::{Notice, Notices};
 pub use open::{PublisherBuilder, SubscriberBuilder};
-pub use publisher::{Closed, InterestWatch, Overflow, PublishError, Publisher};
+pub use publisher::{InterestWatch, Overflow, PublishError, Publisher, Receipts};
 pub use stats::Stats;
 pub use status::{LinkStatus, NodeStatus};
 pub use stopped::Stopped;

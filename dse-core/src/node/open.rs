@@ -48,8 +48,8 @@ impl PublisherBuilder {
         self
     }
 
-    /// How many of its last samples a stream keeps for late joiners, at most 1024. A state
-    /// keeps its value in any case. Default: 0.
+    /// How many of its last samples a stream keeps for late joiners, at most 1024, and at
+    /// most 64 MiB beside the last one. A state keeps its value in any case. Default: 0.
     #[must_use]
     pub fn history(mut self, samples: usize) -> Self {
         self.history = samples;

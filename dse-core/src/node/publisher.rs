@@ -57,6 +57,7 @@ impl Publisher {
         if self.offer(&mut payload)?.is_none() {
             return Ok(());
         }
+        let _waiting = self.sequencer.wait();
         loop {
             let mut changed = pin!(self.sequencer.changed.notified());
             changed.as_mut().enable();
@@ -66,7 +67,9 @@ impl Publisher {
         }
     }
 
-    /// Publishes a sample if that can be done without waiting.
+    /// Publishes a sample if that can be done without waiting. For a subscriber that is
+    /// behind, the time from a refusal until it takes something counts as waited, so that
+    /// one that is stuck does not refuse for ever.
     ///
     /// # Errors
     /// [`PublishError::WouldBlock`], or as [`Publisher::publish`].
@@ -93,9 +96,17 @@ impl Publisher {
         InterestWatch { interest: self.sequencer.interest.subscribe() }
     }
 
+    /// Waits until every subscriber there is now has taken all that was published before, or
+    /// was told that it is lost. One that takes nothing for the stall timeout, or whose node
+    /// goes, is waited for no more and named. Cancel-safe: it changes nothing.
+    pub async fn flush(&self) -> Receipts {
+        self.sequencer.flush().await
+    }
+
     /// Ends the declaration once every subscriber has taken all that was published, or is
-    /// known not to get it: it has stalled, its node is gone.
-    pub async fn close(mut self) -> Closed {
+    /// known not to get it: it has stalled, its node is gone. Dropping the future ends the
+    /// declaration all the same.
+    pub async fn close(mut self) -> Receipts {
         self.sequencer.shut();
         let closed = self.sequencer.receipts().await;
         self.undeclare();
@@ -112,8 +123,9 @@ impl Publisher {
 
     fn undeclare(&mut self) {
         if !std::mem::replace(&mut self.undeclared, true) {
-            self.hub.retire(&self.sequencer);
+            // Once the key is free here, whoever declares it again comes after this.
             self.hub.request(PlaneRequest::Undeclare(self.key().clone()));
+            self.hub.retire(&self.sequencer);
         }
     }
 }
@@ -131,9 +143,9 @@ impl std::fmt::Debug for Publisher {
     }
 }
 
-/// What came of closing a publisher.
+/// Who has what was published, when a publisher was closed or flushed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Closed {
+pub struct Receipts {
     /// How many nodes have taken all that was published for them.
     pub delivered: usize,
     /// The nodes that have not, or of which it is not known.
@@ -164,6 +176,7 @@ pub enum PublishError {
 pub(super) struct Interest {
     pub(super) wanted: bool,
     pub(super) subscribers: usize,
+    pub(super) closed: bool,
 }
 
 /// Tells whether anybody wants a publisher's samples.
@@ -186,7 +199,15 @@ impl InterestWatch {
     /// Waits until either changes, and tells whether anybody wants them now. None once
     /// the publisher is closed. Cancel-safe.
     pub async fn changed(&mut self) -> Option<bool> {
-        self.interest.changed().await.ok()?;
-        Some(self.interest.borrow().wanted)
+        // The publisher may have been closed before, and what it was is still known to
+        // subscribers that have not come to its End.
+        while !self.interest.borrow().closed {
+            self.interest.changed().await.ok()?;
+            let Interest { wanted, closed, .. } = *self.interest.borrow();
+            if !closed {
+                return Some(wanted);
+            }
+        }
+        None
     }
 }

@@ -1,7 +1,7 @@
 //! What subscribers get: order, once, present state, gaps, restarts, ends.
 
 use dse_core::node::plane::PlaneRequest;
-use dse_core::node::{Closed, Delivery, Overflow};
+use dse_core::node::{Delivery, Overflow, Receipts};
 use dse_core::protocol::{Kind, LinkId};
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ async fn samples_arrive_in_order_and_once() {
     }
     assert!(matches!(next(&mut subscriber).await, Delivery::Ended { .. }));
     let closed = publishing.await.expect("no panic");
-    assert_eq!(closed, Closed { delivered: 1, undelivered: Vec::new() });
+    assert_eq!(closed, Receipts { delivered: 1, undelivered: Vec::new() });
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn a_subscriber_that_leaves_after_its_last_sample_has_it() {
             tokio::task::yield_now().await;
             publisher.close().await
         };
-        assert_eq!(closed, Closed { delivered: 1, undelivered: Vec::new() }, "{closes_first}");
+        assert_eq!(closed, Receipts { delivered: 1, undelivered: Vec::new() }, "{closes_first}");
     }
 }
 

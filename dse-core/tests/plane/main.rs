@@ -3,6 +3,7 @@
 mod delivery;
 mod faults;
 mod lane;
+mod receipts;
 mod reconnect;
 mod slow;
 mod world;

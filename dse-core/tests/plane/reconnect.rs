@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dse_core::node::{Closed, Delivery, Overflow};
+use dse_core::node::{Delivery, Overflow, Receipts};
 use dse_core::protocol::{Incarnation, Kind, LinkId};
 use tokio::time::Instant;
 
@@ -221,7 +221,7 @@ async fn closing_tells_who_did_not_get_everything() {
     let closing = tokio::spawn(publisher.close());
     tokio::task::yield_now().await;
     fallen.fall(&a, &c);
-    let Closed { delivered, mut undelivered } = closing.await.expect("no panic");
+    let Receipts { delivered, mut undelivered } = closing.await.expect("no panic");
     undelivered.sort();
     assert_eq!((delivered, undelivered), (0, vec![b.info.node.clone(), c.info.node.clone()]));
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dse_core::node::{Closed, Delivery, Overflow, PublishError, Subscriber};
+use dse_core::node::{Delivery, Overflow, PublishError, Receipts, Subscriber};
 
 use super::world::*;
 
@@ -158,7 +158,7 @@ async fn a_stalled_link_slows_no_other_key_and_no_other_link() {
     assert_eq!(samples + lost, 1000);
     assert!(lost > 0);
     let closed = closing.await.expect("no panic");
-    assert_eq!(closed, Closed { delivered: 0, undelivered: vec![b.info.node.clone()] });
+    assert_eq!(closed, Receipts { delivered: 0, undelivered: vec![b.info.node.clone()] });
 }
 
 async fn drops_are_reported(overflow: Overflow) {

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dse_core::data::{FrameWriter, Record};
 use dse_core::node::plane::{LinkFault, Plane, PlaneConfig, PlaneRequest};
 use dse_core::node::{Delivery, Overflow, Publisher, Sample, Subscriber};
 use dse_core::protocol::{
     Declaration, Incarnation, Key, KeyExpr, Kind, LinkId, NodeId, PeerInfo, Role, SubscriptionId,
 };
+use dse_core::transport::{DataReceiver, DataSender};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -93,6 +95,41 @@ pub(crate) fn link(a: &Node, b: &Node, id: u64) -> Link {
     a.plane.link_opened(LinkId(id), b.info.clone(), a_sends, a_receives, || {});
     b.plane.link_opened(LinkId(id), a.info.clone(), b_sends, b_receives, || {});
     link
+}
+
+/// A peer of a node that is nothing but its end of a link.
+pub(crate) struct Peer {
+    wires: Link,
+    receiver: Box<dyn DataReceiver>,
+    /// Dropping it would end the lane.
+    _sender: Box<dyn DataSender>,
+}
+
+impl Peer {
+    pub(crate) fn of(node: &Node, id: u64) -> Self {
+        let wires = Link { id, there: Wire::default(), back: Wire::default() };
+        let (sends, receiver) = wires.there.halves();
+        let (sender, receives) = wires.back.halves();
+        let peer = NodeId::new("peer").expect("a node id");
+        let (incarnation, role) = (Incarnation(1), Role::Member);
+        let info = PeerInfo { node: peer, incarnation, role, endpoints: Vec::new() };
+        node.plane.link_opened(LinkId(id), info, sends, receives, || {});
+        Self { wires, receiver, _sender: sender }
+    }
+
+    /// The records of the next frame that the node sends.
+    pub(crate) async fn records(&mut self) -> Vec<Record> {
+        let frame = std::future::poll_fn(|cx| self.receiver.poll_recv(cx));
+        let frame = timeout(Duration::from_secs(20), frame).await.expect("a frame was due");
+        let records = frame.expect("the link stands").records();
+        records.map(|record| record.expect("a record")).collect()
+    }
+
+    pub(crate) fn send(&self, write: impl FnOnce(&mut FrameWriter)) {
+        let mut frame = FrameWriter::new();
+        write(&mut frame);
+        self.wires.back.forge(frame.take().expect("something was written"));
+    }
 }
 
 impl Link {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use dse_core::node::{Closed, Overflow, Publisher};
+use dse_core::node::{Overflow, Publisher, Receipts};
 use dse_core::protocol::{Key, KeyExpr, Kind, NodeId};
 use serde::Serialize;
 
@@ -226,7 +226,7 @@ async fn wait_for_subscribers(
     }
 }
 
-fn summary(published: u64, closed: &Closed) -> String {
+fn summary(published: u64, closed: &Receipts) -> String {
     let samples = if published == 1 { "sample" } else { "samples" };
     match closed.delivered {
         0 if closed.undelivered.is_empty() => {

@@ -40,6 +40,8 @@ pub(super) struct Flow {
     ended: bool,
     pending: VecDeque<Stamped>,
     pending_bytes: usize,
+    /// What came before and up to here is none of this subscriber's.
+    start_seq: u64,
     /// Up to here every sample was written, skipped or given up.
     sent_seq: u64,
     consumed_seq: u64,
@@ -49,6 +51,7 @@ pub(super) struct Flow {
 
 impl Flow {
     pub(super) fn new(alias: u32, last_seq: u64, retained: &VecDeque<Stamped>) -> Self {
+        let start_seq = retained.front().map_or(last_seq, |first| first.seq - 1);
         Self {
             alias,
             stalled: false,
@@ -59,7 +62,8 @@ impl Flow {
             ended: false,
             pending: retained.clone(),
             pending_bytes: retained.iter().map(|sample| sample.payload.len()).sum(),
-            sent_seq: retained.front().map_or(last_seq, |first| first.seq - 1),
+            start_seq,
+            sent_seq: start_seq,
             consumed_seq: 0,
             under_way: UnderWay::default(),
             window: INITIAL_WINDOW,
@@ -113,6 +117,16 @@ impl Flow {
     /// Has a subscriber whose link is severed confirmed all that was published for it?
     pub(super) fn is_confirmed(&self) -> bool {
         self.severed && !self.lacking && self.consumed_seq > 0 && self.consumed_seq == self.sent_seq
+    }
+
+    /// Has the subscriber taken everything up to here, or was told that it is lost?
+    pub(super) fn has_taken(&self, seq: u64) -> bool {
+        !self.lacking && self.consumed_seq() >= seq
+    }
+
+    /// How far the subscriber has come, as far as is known.
+    pub(super) fn consumed_seq(&self) -> u64 {
+        self.consumed_seq.max(self.start_seq)
     }
 
     /// Is there anything that would be written, if there is room?

@@ -82,6 +82,7 @@ impl Hub {
 
     /// A publisher was shut for good.
     pub(in crate::node) fn retire(&self, sequencer: &Sequencer) {
+        let last_seq = sequencer.last_seq();
         let mut registry = lock(&self.registry);
         registry.publishers.remove(&sequencer.key);
         if registry.retired.len() == RETIRED_KEYS {
@@ -89,7 +90,7 @@ impl Hub {
             let highest = forgotten.into_values().max().unwrap_or(0);
             registry.retired_below = registry.retired_below.max(highest);
         }
-        registry.retired.insert(sequencer.key.clone(), sequencer.last_seq());
+        registry.retired.insert(sequencer.key.clone(), last_seq);
     }
 
     pub(in crate::node) fn request(&self, request: PlaneRequest) {

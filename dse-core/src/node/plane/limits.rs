@@ -32,6 +32,8 @@ pub(super) const PENDING_SAMPLES: usize = 1024;
 pub(super) const PENDING_BYTES: usize = 1024 * 1024;
 /// Most samples that a stream keeps for late joiners.
 pub(super) const HISTORY_SAMPLES: usize = PENDING_SAMPLES;
+/// The same, in bytes; the last one is always kept. More fits no subscription.
+pub(super) const HISTORY_BYTES: usize = QUEUE_BYTES;
 
 /// What waits in one subscription, in bytes; honest publishers stay below by credit.
 pub(super) const QUEUE_BYTES: usize = 64 * 1024 * 1024;
@@ -44,6 +46,10 @@ pub(super) const POSITIONS_PER_SUBSCRIPTION: usize = 4 * DECLARATIONS_PER_NODE;
 
 /// Most sequences that one side of a link has begun and the other not yet done with.
 pub(super) const ALIASES_PER_LINK: usize = 2 * DECLARATIONS_PER_NODE;
+/// Most sequences of one publisher that a link has begun and the other side not yet done
+/// with. Interest that comes and goes faster waits for the receipts: each publish looks at
+/// all routes.
+pub(super) const ROUTES_PER_LINK: usize = 16;
 /// For how many undeclared keys a node remembers where their sequences ended.
 pub(super) const RETIRED_KEYS: usize = 4 * DECLARATIONS_PER_NODE;
 

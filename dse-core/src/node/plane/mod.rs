@@ -21,6 +21,7 @@ mod meter;
 mod patience;
 pub(super) mod queue;
 mod reader;
+mod receipts;
 mod route;
 pub(super) mod sequencer;
 mod stage;

@@ -96,6 +96,21 @@ impl Route {
         self.flow.is_confirmed()
     }
 
+    /// Does the peer still want the samples, or those that were published?
+    pub(super) fn is_wanted(&self) -> bool {
+        self.flow.ending != Some(EndReason::NoInterest)
+    }
+
+    /// Has the subscriber taken everything up to here, or was told that it is lost?
+    pub(super) fn has_taken(&self, seq: u64) -> bool {
+        self.flow.has_taken(seq)
+    }
+
+    /// How far the subscriber has come, as far as is known.
+    pub(super) fn consumed_seq(&self) -> u64 {
+        self.flow.consumed_seq()
+    }
+
     /// Would a sample of this length leave at once, or does nobody wait for this route?
     pub(super) fn is_ready(&self, payload: usize) -> bool {
         self.flow.stalled || !self.is_open() || !self.in_line && self.flow.is_clear_for(payload)

@@ -15,13 +15,13 @@ use tokio::time::Instant;
 
 use super::counters::{Counters, count};
 use super::flow::Policy;
-use super::limits::{HISTORY_SAMPLES, PAYLOAD_BYTES};
+use super::limits::{HISTORY_BYTES, HISTORY_SAMPLES, PAYLOAD_BYTES, ROUTES_PER_LINK};
 use super::link::Link;
 use super::lock;
 use super::reader::RecordFault;
 use super::route::{Errand, Route, Stamped};
 use crate::data::{Begin, Credit, EndReason};
-use crate::node::publisher::{Closed, Interest, Overflow, PublishError};
+use crate::node::publisher::{Interest, Overflow, PublishError, Receipts};
 use crate::protocol::{Declaration, Incarnation, Key, Kind, LinkId};
 
 /// What a publisher shares with the links that carry its samples.
@@ -33,7 +33,7 @@ pub(in crate::node) struct Sequencer {
     policy: Policy,
     /// How many samples are kept for late joiners.
     retain: usize,
-    stall_timeout: Duration,
+    pub(super) stall_timeout: Duration,
     counters: Arc<Counters>,
     /// Who wants the samples?
     pub(in crate::node) interest: watch::Sender<Interest>,
@@ -51,16 +51,37 @@ struct RouteChange {
     wanted: bool,
 }
 
-struct State {
-    last_seq: u64,
+pub(super) struct State {
+    pub(super) last_seq: u64,
     retained: VecDeque<Stamped>,
-    routes: Vec<Route>,
+    retained_bytes: usize,
+    pub(super) routes: Vec<Route>,
+    /// Links that want the samples once they have confirmed ends of routes that were.
+    deferred: Vec<Arc<Link>>,
     /// Closed: no more samples.
     shut: bool,
+    /// How many publishes wait.
+    waiting: usize,
     /// Somebody waits for `changed`.
-    awaited: bool,
+    pub(super) awaited: bool,
     /// What close() found out so far.
-    closed: Closed,
+    pub(super) closed: Receipts,
+}
+
+/// A publish that waits. Dropping it ends the wait, whether it is over or given up.
+pub(in crate::node) struct Waiting<'a> {
+    sequencer: &'a Sequencer,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.sequencer.state();
+        state.waiting -= 1;
+        if state.waiting == 0 && !state.shut {
+            let now = Instant::now();
+            state.routes.iter_mut().for_each(|route| route.patience.relieve(now));
+        }
+    }
 }
 
 /// What became of a sample.
@@ -100,10 +121,13 @@ impl Sequencer {
             state: Mutex::new(State {
                 last_seq,
                 retained: VecDeque::new(),
+                retained_bytes: 0,
                 routes: Vec::new(),
+                deferred: Vec::new(),
                 shut: false,
+                waiting: 0,
                 awaited: false,
-                closed: Closed::default(),
+                closed: Receipts::default(),
             }),
             changes: Mutex::default(),
             has_changes: AtomicBool::new(false),
@@ -134,6 +158,12 @@ impl Sequencer {
         Ok(Offered::Taken(self.distribute(&mut state, sample)))
     }
 
+    /// A publish was blocked and waits from now on, until this is dropped.
+    pub(in crate::node) fn wait(&self) -> Waiting<'_> {
+        self.state().waiting += 1;
+        Waiting { sequencer: self }
+    }
+
     /// What Begin says on a route.
     pub(super) fn begin(&self, alias: u32, next_seq: u64) -> Begin {
         Begin {
@@ -161,42 +191,43 @@ impl Sequencer {
 
     /// Changes the routes as control wants.
     pub(super) fn apply_changes(self: &Arc<Self>) {
-        // What may drop the last hold on a link is dropped after the lock.
-        drop(self.apply_changes_to(&mut self.state()));
+        self.apply_changes_to(&mut self.state());
     }
 
-    fn apply_changes_to(self: &Arc<Self>, state: &mut State) -> Vec<RouteChange> {
+    pub(super) fn apply_changes_to(self: &Arc<Self>, state: &mut State) {
         if !self.has_changes.swap(false, Acquire) {
-            return Vec::new();
+            return;
         }
         let changes = std::mem::take(&mut *lock(&self.changes));
-        for RouteChange { link, wanted } in &changes {
-            if *wanted {
+        for RouteChange { link, wanted } in changes {
+            if wanted {
                 self.attach(state, link);
             } else {
                 self.detach(state, link.id);
             }
         }
         self.tell(state);
-        changes
     }
 
-    fn attach(self: &Arc<Self>, state: &mut State, link: &Arc<Link>) {
+    fn attach(self: &Arc<Self>, state: &mut State, link: Arc<Link>) {
         let attached = |route: &Route| route.link.id == link.id && route.is_open();
         if state.shut || state.routes.iter().any(attached) {
             return;
         }
-        if let Some(alias) = link.take_alias(Arc::clone(self)) {
-            let State { routes, retained, last_seq, .. } = state;
-            let mut route =
-                Route::new(Arc::clone(link), alias, *last_seq, retained, Instant::now());
+        let State { routes, retained, last_seq, deferred, .. } = state;
+        if routes.iter().filter(|route| route.link.id == link.id).count() >= ROUTES_PER_LINK {
+            deferred.retain(|it| it.id != link.id);
+            deferred.push(link);
+        } else if let Some(alias) = link.take_alias(Arc::clone(self)) {
+            let mut route = Route::new(link, alias, *last_seq, retained, Instant::now());
             route.pump(self, *last_seq, false);
             routes.push(route);
         }
     }
 
     fn detach(self: &Arc<Self>, state: &mut State, link: LinkId) {
-        let State { routes, last_seq, .. } = state;
+        let State { routes, last_seq, deferred, .. } = state;
+        deferred.retain(|it| it.id != link);
         for route in routes.iter_mut().filter(|route| route.link.id == link) {
             route.end(self, *last_seq, EndReason::NoInterest);
         }
@@ -218,10 +249,11 @@ impl Sequencer {
     /// A link is gone, and with it all that was under way on it.
     pub(super) fn link_gone(&self, link: LinkId) {
         let mut state = self.state();
-        let State { routes, closed, .. } = &mut *state;
+        let State { routes, closed, last_seq, deferred, .. } = &mut *state;
+        deferred.retain(|it| it.id != link);
         for route in routes.extract_if(.., |route| route.link.id == link) {
             if route.awaits_receipt() {
-                closed.undelivered.push(route.link.node.clone());
+                closed.give_up(&route, *last_seq);
             }
         }
         self.tell(&mut state);
@@ -256,6 +288,10 @@ impl Sequencer {
                 closed.note(&route);
             }
             link.free_alias(credit.alias);
+            if let Some(next) = state.deferred.iter().position(|it| it.id == link.id) {
+                let link = state.deferred.swap_remove(next);
+                self.attach(&mut state, link);
+            }
         }
         self.tell(&mut state);
         Ok(())
@@ -272,45 +308,13 @@ impl Sequencer {
         for route in routes {
             route.end(self, *last_seq, EndReason::Closed);
         }
+        self.interest.send_modify(|interest| interest.closed = true);
         self.tell(&mut state);
     }
 
     /// The last number that was given.
     pub(super) fn last_seq(&self) -> u64 {
         self.state().last_seq
-    }
-
-    /// After [`shut`](Self::shut): waits until every subscriber has taken all or is known
-    /// not to.
-    pub(in crate::node) async fn receipts(&self) -> Closed {
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            let Some(until) = self.next_receipt() else {
-                return self.state().closed.clone();
-            };
-            let _ = tokio::time::timeout_at(until, changed).await;
-        }
-    }
-
-    /// When to look for receipts again at the latest; none if nothing is outstanding.
-    fn next_receipt(&self) -> Option<Instant> {
-        let mut state = self.state();
-        let now = Instant::now();
-        let State { routes, closed, .. } = &mut *state;
-        let mut until: Option<Instant> = None;
-        for route in routes.iter_mut().filter(|route| route.awaits_receipt()) {
-            route.patience.wait(now);
-            let left = route.patience.left(now, self.stall_timeout);
-            if left.is_zero() {
-                route.given_up = true;
-                closed.undelivered.push(route.link.node.clone());
-            } else {
-                until = Some(until.map_or(now + left, |until| until.min(now + left)));
-            }
-        }
-        state.awaited = until.is_some();
-        until
     }
 
     /// Does a subscriber hold the publisher up? Then until when it may, at most.
@@ -337,10 +341,7 @@ impl Sequencer {
 
     fn distribute(self: &Arc<Self>, state: &mut State, sample: Stamped) -> Option<Errand> {
         if self.retain > 0 {
-            if state.retained.len() == self.retain {
-                state.retained.pop_front();
-            }
-            state.retained.push_back(sample.clone());
+            state.retain(sample.clone(), self.retain);
         }
         if let [only] = &mut state.routes[..]
             && let Some(errand) = only.offer_alone(self, &sample, self.policy)
@@ -371,26 +372,27 @@ impl Sequencer {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 }
 
-impl Closed {
-    /// Notes the receipt of a route.
-    fn note(&mut self, route: &Route) {
-        if !route.awaits_receipt() && !route.is_severed() {
-            return;
-        }
-        if route.dropped == 0 {
-            self.delivered += 1;
-        } else {
-            self.undelivered.push(route.link.node.clone());
+impl State {
+    /// Keeps a sample for late joiners, with those before it as far as they fit.
+    fn retain(&mut self, sample: Stamped, most: usize) {
+        self.retained_bytes += sample.payload.len();
+        self.retained.push_back(sample);
+        let fits = |it: &Self| it.retained.len() <= most && it.retained_bytes <= HISTORY_BYTES;
+        while self.retained.len() > 1
+            && !fits(self)
+            && let Some(oldest) = self.retained.pop_front()
+        {
+            self.retained_bytes -= oldest.payload.len();
         }
     }
 }
 
-fn find(routes: &mut [Route], link: LinkId, alias: u32) -> Option<&mut Route> {
+pub(super) fn find(routes: &mut [Route], link: LinkId, alias: u32) -> Option<&mut Route> {
     routes.iter_mut().find(|route| route.link.id == link && route.alias() == alias)
 }
 

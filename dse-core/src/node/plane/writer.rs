@@ -112,7 +112,8 @@ impl Writer {
                 Next::Frame(frame) => self.frame = Some(frame),
                 Next::Again => return Ok(false),
                 Next::Later => return Ok(self.tick.is_some()),
-                Next::Idle => return Ok(true),
+                // One that holds up another is looked at again by the task's timer.
+                Next::Idle => return Ok(self.held.is_empty() || self.tick.is_some()),
             }
             match self.sender.poll_send(&mut Context::from_waker(task), &mut self.frame) {
                 Poll::Ready(sent) => sent?,
