@@ -3,7 +3,7 @@
 //! Each responsibility is a file of its own that extends [`ControlBus`]: `links`
 //! (handshake), `clash` (two claims to one id), `dial` (whom to dial), `membership`
 //! (peers that come and go), `directory` and `index` (indexes), `interest` (interest
-//! and routes), `requests`, `leave`.
+//! and routes), `requests`, `watchers`, `leave`.
 
 use alloc::collections::BTreeMap;
 
@@ -27,6 +27,7 @@ use super::random::Random;
 use super::requests::Requests;
 use super::time::Instant;
 use super::timers::{Timer, Timers};
+use super::watchers::Watchers;
 use super::wire::{self, Decoded};
 
 /// The state machine of one node on the control bus.
@@ -54,6 +55,9 @@ pub struct ControlBus {
     pub(super) outbox: Outbox,
     pub(super) links: BTreeMap<LinkId, Link>,
     pub(super) peers: Peers,
+    /// Follows from who is open.
+    #[serde(skip)]
+    pub(super) watchers: Watchers,
     pub(super) dials: Dials,
     pub(super) contests: Contests,
     pub(super) index: LocalIndex,
@@ -77,6 +81,10 @@ impl ControlBus {
         let mut random = Random::new(seed);
         let claim =
             Claim { returned: false, incarnation: config.incarnation, nonce: random.next() };
+        let mut watchers = Watchers::default();
+        if config.role == Role::Member {
+            watchers.join(&config.node, &config.node);
+        }
         Self {
             config,
             now,
@@ -88,6 +96,7 @@ impl ControlBus {
             outbox: Outbox::default(),
             links: BTreeMap::new(),
             peers: Peers::default(),
+            watchers,
             dials: Dials::default(),
             contests: Contests::default(),
             index: LocalIndex::default(),
@@ -284,6 +293,7 @@ impl ControlBus {
                 self.outbox.event(Event::StatsRequested { link, request });
             }
             Message::Stats(stats) => return self.stats_received(node, stats),
+            Message::Suspect(suspect) => self.suspected(&suspect),
         }
         Ok(())
     }

@@ -207,7 +207,7 @@ pub enum Output {
 pub enum Watch {
     /// A dead peer is known within `detect_ms`.
     Close,
-    /// A dead peer is known within 45 s.
+    /// A dead peer is known once somebody else tells, and by itself much later.
     Lazy,
 }
 

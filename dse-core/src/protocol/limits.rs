@@ -30,6 +30,8 @@ pub const INDEX_BYTES: usize = 2 * 1024 * 1024;
 pub const PEERS_PER_BUS: usize = 4096;
 /// Most patterns in the interest that one node has in another.
 pub const PATTERNS_PER_INTEREST: usize = 1024;
+/// By how many others each member is watched closely.
+pub const WATCHERS: usize = 3;
 /// Longest control message, in bytes, envelope included. What is larger goes in
 /// parts.
 pub const CONTROL_MESSAGE_BYTES: usize = 64 * 1024;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::bus::{ControlBus, Phase};
 use super::dial::Target;
 use super::index::parts;
-use super::io::{DialError, DialId, Event, LinkId, Output, Watch};
+use super::io::{DialError, DialId, Event, LinkId, Output};
 use super::limits;
 use super::message::{Hello, Members, Message, Open, Reject, RejectReason, Role};
 use super::names::{Endpoint, NodeId};
@@ -312,7 +312,10 @@ impl ControlBus {
 
         let Some(peer) = self.peers.get(&node) else { return };
         let info = peer.info.clone();
-        self.outbox.push(Output::Watch { link: id, watch: Watch::Close });
+        if replaced.is_none() && info.role == Role::Member {
+            self.watch_with(&node);
+        }
+        self.outbox.push(Output::Watch { link: id, watch: self.watch_of(&node) });
         self.outbox.event(Event::LinkOpened { link: id, peer: info.clone() });
         if let Some(old) = replaced {
             self.links.remove(&old);

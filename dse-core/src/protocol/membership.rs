@@ -27,6 +27,7 @@ impl ControlBus {
         self.outbox.event(Event::LinkClosed { link, node: node.clone() });
         if info.role == Role::Member {
             self.member_down(node, error);
+            self.member_died(node, info.incarnation);
         } else {
             self.peers.remove(node);
         }
@@ -52,6 +53,7 @@ impl ControlBus {
     /// stays until it falls.
     pub(super) fn peer_left(&mut self, link: LinkId, node: &NodeId, reason: LeaveReason) {
         let Some(peer) = self.peers.remove(node) else { return };
+        self.watch_without(node);
         let incarnation = peer.info.incarnation;
         if peer.info.role == Role::Member {
             self.outbox.event(Event::NodeLeft { node: node.clone(), incarnation, reason });

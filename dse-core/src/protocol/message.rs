@@ -43,6 +43,8 @@ pub enum Message {
     StatsRequest(StatsRequest),
     /// The counters.
     Stats(Stats),
+    /// A node that the sender watches may be dead.
+    Suspect(Suspect),
 }
 
 /// Is a node part of the bus, or does it only ask?
@@ -315,4 +317,15 @@ pub struct Stats {
     pub request: u64,
     /// Counters by name.
     pub counters: Vec<(Box<str>, u64)>,
+}
+
+/// The sender lost its link with a node that it watches. A hint to probe one's own link
+/// with that node, nothing more: it is not stored, not relayed, not answered
+/// (PROTOCOL.md §10.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspect {
+    /// Who.
+    pub node: NodeId,
+    /// Which incarnation of it.
+    pub incarnation: Incarnation,
 }

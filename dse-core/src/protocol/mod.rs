@@ -27,6 +27,7 @@ mod random;
 mod requests;
 mod time;
 mod timers;
+mod watchers;
 pub mod wire;
 
 pub use bus::ControlBus;
@@ -41,7 +42,7 @@ pub use key::{Key, KeyExpr};
 pub use message::{
     Answer, Claim, Delta, Hello, Interest, InterestRefused, Leave, LeaveAck, LeaveReason, Member,
     Members, MembersRequest, Message, Open, Reject, RejectReason, Request, Role, Snapshot, Stats,
-    StatsRequest,
+    StatsRequest, Suspect,
 };
 pub use names::{BusId, Endpoint, Incarnation, NameError, NodeId};
 pub use time::Instant;

@@ -30,11 +30,26 @@ impl Random {
     }
 }
 
-/// A member's fingerprint (PROTOCOL.md §4.4): FNV-1a over its id and incarnation,
-/// mixed.
+/// A member's fingerprint (PROTOCOL.md §4.4), over its id and incarnation.
 pub(super) fn fingerprint(node: &NodeId, incarnation: Incarnation) -> u64 {
     let id = node.as_str().bytes();
-    let bytes = id.chain([0]).chain(incarnation.0.to_le_bytes());
+    hash(id.chain([0]).chain(incarnation.0.to_le_bytes()))
+}
+
+/// A node's place among those who watch and are watched (PROTOCOL.md §10.1), the same at
+/// each of its starts.
+pub(super) fn place(node: &NodeId) -> u64 {
+    hash(node.as_str().bytes())
+}
+
+/// How high one member ranks as a watcher of another. The same both ways, so that who
+/// watches is mostly watched by the same: one probe serves both.
+pub(super) fn score(one: u64, other: u64) -> u64 {
+    mix(one ^ other)
+}
+
+/// FNV-1a, mixed.
+fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
     mix(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     }))

@@ -112,6 +112,7 @@ kinds! {
     13 LeaveAck
     14 StatsRequest
     15 Stats
+    16 Suspect
 }
 
 /// Encodes a message.

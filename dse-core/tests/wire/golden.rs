@@ -5,7 +5,7 @@ use dse_core::protocol::{
     Answer, BusId, Claim, Declaration, Delta, Endpoint, Hello, Incarnation, IndexVersion, Interest,
     InterestRefused, Key, KeyExpr, Kind, Leave, LeaveAck, LeaveReason, Member, Members,
     MembersRequest, Message, NodeId, Open, Reject, RejectReason, Request, Role, Snapshot, Stats,
-    StatsRequest,
+    StatsRequest, Suspect,
 };
 
 fn node(name: &str) -> NodeId {
@@ -180,6 +180,10 @@ pub(crate) fn golden() -> Vec<(Message, &'static str)> {
         (
             Message::Stats(Stats { request: 8, counters: vec![("links".into(), 300)] }),
             "010f000a0801056c696e6b73ac02",
+        ),
+        (
+            Message::Suspect(Suspect { node: node("web-2"), incarnation: Incarnation(300) }),
+            "01100008057765622d32ac02",
         ),
     ]
 }

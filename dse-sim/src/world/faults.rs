@@ -170,6 +170,7 @@ impl World {
         let waiting = self.nodes[index].paused.take().unwrap_or_default();
         self.nodes[index].frozen = false;
         self.listen_anew(index);
+        self.answer_probes(index);
         for input in waiting {
             if self.nodes[index].is_running() {
                 self.give(index, input);

@@ -72,6 +72,8 @@ pub(super) struct End {
     pub(super) silent: bool,
     /// Counts changes of mind about when silence is noticed.
     pub(super) suspicion: u32,
+    /// Until when each of its probes is to be answered.
+    pub(super) probes: VecDeque<u64>,
     /// Silence is noticed by a probe only.
     pub(super) blind: bool,
 }
@@ -245,6 +247,7 @@ impl End {
             watch: Watch::Close,
             silent: false,
             suspicion: 0,
+            probes: VecDeque::new(),
             blind: false,
         }
     }

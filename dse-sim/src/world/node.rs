@@ -430,7 +430,7 @@ impl Node {
 type StatsResult = Result<Vec<(Box<str>, u64)>, StatsError>;
 
 /// The kinds of messages, in the order of their numbers (PROTOCOL.md §3).
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "other",
     "Hello",
     "Open",
@@ -447,4 +447,5 @@ const KINDS: [&str; 16] = [
     "LeaveAck",
     "StatsRequest",
     "Stats",
+    "Suspect",
 ];

@@ -76,18 +76,36 @@ impl World {
         let [near, far] = [side, 1 - side].map(|side| self.links[link].ends[side].node);
         let answer = self.travel(near, far) + self.travel(far, near);
         let after = if self.answers(link, side) { answer.min(nanos(PROBE)) } else { nanos(PROBE) };
+        self.links[link].ends[side].probes.push_back(self.now + nanos(PROBE));
         self.plan(self.now + after, Action::ProbeEnds { link, side });
+    }
+
+    /// A node that stood still answers the probes that wait for it.
+    pub(super) fn answer_probes(&mut self, index: usize) {
+        for (link, side) in self.nodes[index].ends.clone() {
+            for _ in 0..self.links[link].ends[1 - side].probes.len() {
+                let at = self.now + self.travel(index, self.links[link].ends[1 - side].node);
+                self.plan(at, Action::ProbeEnds { link, side: 1 - side });
+            }
+        }
     }
 
     pub(super) fn end_probe(&mut self, link: usize, side: usize) {
         if self.links[link].ends[side].state != State::Up {
             return;
         }
-        let node = self.links[link].ends[side].node;
-        if self.answers(link, side) {
+        let answered = self.answers(link, side);
+        let end = &mut self.links[link].ends[side];
+        let (node, until) = (end.node, end.probes.front().copied());
+        if until.is_some() && answered {
+            end.probes.pop_front();
             self.give(node, Input::Probed { link: number(link, side) });
-        } else {
-            self.fall(link, side, "no answer to a probe");
+        } else if let Some(until) = until {
+            if until <= self.now {
+                self.fall(link, side, "no answer to a probe");
+            } else {
+                self.plan(until, Action::ProbeEnds { link, side });
+            }
         }
     }
 

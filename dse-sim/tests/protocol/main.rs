@@ -7,7 +7,7 @@
 //! | L2 convergence | `mesh`, `chaos` |
 //! | L3 ownership | `index`, `clash`, and the world's own check after every step |
 //! | L4 answers | `requests`, `guests` |
-//! | L5 cost | `mesh` for joins and cold starts, `index` for changes, `quiet` for doing nothing |
+//! | L5 cost | `mesh` for joins and cold starts, `index` for changes, `watchers` for deaths, `quiet` for doing nothing |
 //! | L6 bounds | `limits` |
 //! | L7 determinism | `chaos` |
 //!
@@ -23,3 +23,4 @@ mod limits;
 mod mesh;
 mod quiet;
 mod requests;
+mod watchers;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dse_core::protocol::{Endpoint, Event, Watch};
+use dse_core::protocol::{Endpoint, Event};
 
 use dse_sim::world::{Latency, Notice, World, endpoint, id, is};
 
@@ -133,17 +133,6 @@ fn a_handshake_that_only_one_side_lost_does_not_hold_up_the_next() {
     world.join("a", "b");
     world.run_for(SECOND);
     world.assert_linked("a", "b");
-}
-
-#[test]
-fn every_open_link_is_watched_closely_at_both_ends() {
-    let mut world = World::new(5);
-    world.start_mesh(&["a", "b", "c", "d"]);
-    for name in ["a", "b", "c", "d"] {
-        for link in world.open_links(name) {
-            assert_eq!(world.watched(link), Watch::Close);
-        }
-    }
 }
 
 #[test]
