@@ -3,12 +3,19 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::mutants::MutantsOptions;
+
 /// Shown by `cargo xtask help` and after a usage error.
 pub(crate) const USAGE: &str = "\
 cargo xtask <task>
 
   test                     builds and runs every test of the workspace
   ci [--without-tests]     every other check: format, lints, docs, features, trees
+  mutants                  plants deliberate bugs in a copy and sees who catches them
+      --only TEXT          only those with this text in their names
+      --with CATCHER       only this catcher: tests
+      --matrix             every catcher on every bug, not only until one caught it
+      --markdown FILE      writes the table there as well
   demo                     tells the story of the bus with real nodes
       --transport T        quic (default), zmq or mem
       --nodes N            how many, 5 to 64, the late one included (default 6)
@@ -25,6 +32,7 @@ pub(crate) enum Task {
     Help,
     Test,
     Ci { with_tests: bool },
+    Mutants(MutantsOptions),
     Demo(DemoOptions),
     Bench { arguments: Vec<String> },
 }
@@ -71,6 +79,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
             Some("--without-tests") => no_more(arguments, Task::Ci { with_tests: false }),
             Some(other) => Err(format!("ci does not know {other}; it takes --without-tests")),
         },
+        Some("mutants") => parse_mutants(arguments).map(Task::Mutants),
         Some("demo") => parse_demo(arguments).map(Task::Demo),
         Some("bench") => Ok(Task::Bench { arguments: arguments.collect() }),
         Some(other) => Err(format!("there is no task {other}")),
@@ -82,6 +91,21 @@ fn no_more(mut rest: impl Iterator<Item = String>, task: Task) -> Result<Task, S
         None => Ok(task),
         Some(other) => Err(format!("{other} is one argument too many")),
     }
+}
+
+fn parse_mutants(mut arguments: impl Iterator<Item = String>) -> Result<MutantsOptions, String> {
+    let mut options = MutantsOptions::default();
+    while let Some(flag) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
+        match flag.as_str() {
+            "--only" => options.only = Some(value()?),
+            "--with" => options.with = Some(value()?),
+            "--matrix" => options.matrix = true,
+            "--markdown" => options.markdown = Some(PathBuf::from(value()?)),
+            other => return Err(format!("mutants does not know {other}")),
+        }
+    }
+    Ok(options)
 }
 
 fn parse_demo(mut arguments: impl Iterator<Item = String>) -> Result<DemoOptions, String> {
@@ -136,6 +160,20 @@ mod tests {
                 nodes: 8,
                 json: Some(PathBuf::from("out.json")),
                 baseline_only: true,
+            }))
+        );
+    }
+
+    #[test]
+    fn mutants_takes_every_flag() {
+        assert_eq!(parsed("mutants"), Ok(Task::Mutants(MutantsOptions::default())));
+        assert_eq!(
+            parsed("mutants --only ghost --with tests --matrix --markdown out.md"),
+            Ok(Task::Mutants(MutantsOptions {
+                only: Some("ghost".to_owned()),
+                with: Some("tests".to_owned()),
+                matrix: true,
+                markdown: Some(PathBuf::from("out.md")),
             }))
         );
     }

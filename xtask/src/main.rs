@@ -8,6 +8,7 @@ mod args;
 mod bench;
 mod ci;
 mod demo;
+mod mutants;
 mod shell;
 mod table;
 mod test;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         }
         Task::Test => test::run(),
         Task::Ci { with_tests } => ci::run(with_tests),
+        Task::Mutants(options) => mutants::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Bench { arguments } => bench::run(&arguments),
     };

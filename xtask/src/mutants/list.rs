@@ -1,0 +1,109 @@
+//! The lists of mutations, and that they still fit the sources.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::shell;
+
+/// One deliberate bug: one edit of one file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mutation {
+    /// What the mutated code does.
+    pub(super) name: String,
+    /// The rule that this breaks; `§` is a section of PROTOCOL.md, `L` a law.
+    pub(super) breaks: String,
+    /// The file, from the root of the workspace.
+    pub(super) file: String,
+    /// The text that is replaced. It occurs exactly once in the file.
+    pub(super) old: String,
+    /// The text in its place.
+    pub(super) new: String,
+}
+
+impl Mutation {
+    /// The mutated source.
+    ///
+    /// # Errors
+    /// The old text does not occur exactly once.
+    pub(super) fn edit(&self, source: &str) -> Result<String> {
+        let found = source.matches(&self.old).count();
+        ensure!(
+            found == 1,
+            "mutation {:?}: its old text occurs {found} times in {}, not once; correct it in {FOLDER}",
+            self.name,
+            self.file
+        );
+        Ok(source.replacen(&self.old, &self.new, 1))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    mutation: Vec<Mutation>,
+}
+
+/// All mutations, in the order of the lists' names.
+///
+/// # Errors
+/// A list cannot be read, or two mutations have one name.
+pub(super) fn read() -> Result<Vec<Mutation>> {
+    let folder = shell::root().join(FOLDER);
+    let entries = fs::read_dir(&folder).with_context(|| format!("cannot list {FOLDER}"))?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    let mut mutations: Vec<Mutation> = Vec::new();
+    for path in paths {
+        for mutation in read_list(&path)? {
+            let known = mutations.iter().any(|other| other.name == mutation.name);
+            ensure!(!known, "two mutations are named {:?}", mutation.name);
+            mutations.push(mutation);
+        }
+    }
+    Ok(mutations)
+}
+
+fn read_list(path: &Path) -> Result<Vec<Mutation>> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let list: List =
+        toml::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
+    Ok(list.mutation)
+}
+
+const FOLDER: &str = "xtask/mutations";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mutation_still_applies() -> Result<()> {
+        let mutations = read()?;
+        assert!(mutations.len() >= 25, "{} mutations are too few", mutations.len());
+        for mutation in mutations {
+            let source = fs::read_to_string(shell::root().join(&mutation.file))
+                .with_context(|| format!("{:?}: cannot read {}", mutation.name, mutation.file))?;
+            ensure!(mutation.edit(&source)? != source, "{:?} changes nothing", mutation.name);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_edit_that_fits_twice_or_never_is_an_error() {
+        let mutation = |old: &str| Mutation {
+            name: "x".into(),
+            breaks: "L1".into(),
+            file: "a.rs".into(),
+            old: old.into(),
+            new: "c".into(),
+        };
+        assert_eq!(mutation("b").edit("a b").ok().as_deref(), Some("a c"));
+        assert!(mutation("b").edit("a").is_err());
+        assert!(mutation("b").edit("b b").is_err());
+    }
+}
