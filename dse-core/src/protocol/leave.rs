@@ -23,10 +23,7 @@ impl ControlBus {
         self.timers.clear_all();
         self.drop_all_dials();
         self.end_requests();
-        let opening: Vec<LinkId> = self.links_in_handshake().collect();
-        for link in opening {
-            self.close_any(link, "this node is leaving the bus");
-        }
+        self.close_handshakes("this node is leaving the bus");
         let open: Vec<LinkId> =
             self.peers.iter().filter_map(|peer| Some(peer.open?.link)).collect();
         for link in open {

@@ -1,6 +1,7 @@
 //! How links end (PROTOCOL.md §2.2, §4): refused, at fault, fallen or left.
 
 use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
 
 use super::bus::ControlBus;
 use super::index::PeerIndex;
@@ -85,6 +86,18 @@ impl ControlBus {
     /// Closes a link in whatever stage it is, as if it had fallen.
     pub(super) fn close_any(&mut self, id: LinkId, error: &str) {
         if let Some(link) = self.links.remove(&id) {
+            self.outbox.push(Output::Disconnect { link: id });
+            self.link_removed(id, link, error);
+        }
+    }
+
+    /// Gives up all links in mid-handshake, and takes them away before it ends any: the end
+    /// of one lets another of its peer go on.
+    pub(super) fn close_handshakes(&mut self, error: &str) {
+        let opening: Vec<LinkId> = self.links_in_handshake().collect();
+        let opening: Vec<(LinkId, Link)> =
+            opening.into_iter().filter_map(|id| Some((id, self.links.remove(&id)?))).collect();
+        for (id, link) in opening {
             self.outbox.push(Output::Disconnect { link: id });
             self.link_removed(id, link, error);
         }

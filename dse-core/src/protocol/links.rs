@@ -187,12 +187,8 @@ impl ControlBus {
     pub(super) fn consider(&mut self, id: LinkId) {
         let Some(hello) = self.links.get(&id).and_then(Link::hello) else { return };
         let node = hello.node.clone();
-        let claim = hello.claim;
-        if node == self.config.node {
-            return self.contest(id, &node);
-        }
         let open = self.peers.get(&node).filter(|peer| peer.open.is_some());
-        if open.is_some_and(|peer| !peer.is(claim)) {
+        if node == self.config.node || open.is_some_and(|peer| !peer.is(hello)) {
             return self.contest(id, &node);
         }
         if self.config.node > node {
@@ -227,7 +223,7 @@ impl ControlBus {
 
     fn send_open(&mut self, id: LinkId) {
         let Some(hello) = self.links.get(&id).and_then(Link::hello) else { return };
-        let peer = self.peers.get(&hello.node).filter(|peer| peer.is(hello.claim));
+        let peer = self.peers.get(&hello.node).filter(|peer| peer.is(hello));
         let index = peer.filter(|peer| peer.is_member() && self.config.role == Role::Member);
         let open = Open {
             echo: hello.link_nonce,
@@ -272,7 +268,7 @@ impl ControlBus {
     fn accepted(&mut self, id: LinkId) {
         let Some(hello) = self.links.get(&id).and_then(Link::hello) else { return };
         let open = self.peers.get(&hello.node).filter(|peer| peer.open.is_some());
-        if open.is_some_and(|peer| !peer.is(hello.claim)) {
+        if open.is_some_and(|peer| !peer.is(hello)) {
             // Another start of the node came first; on its next dial this one contests.
             let error = DialError::Fell("another node with its id opened first".into());
             return self.close_handshake(id, error);
@@ -336,7 +332,12 @@ impl ControlBus {
 
     /// Enters a link as the peer's; gives the link that it replaces.
     fn adopt(&mut self, id: LinkId, hello: &Hello) -> Option<LinkId> {
-        if self.peers.get(&hello.node).is_none_or(|peer| !peer.is(hello.claim)) {
+        let before = self.peers.get(&hello.node);
+        if before.is_none_or(|peer| !peer.is(hello)) {
+            // Nobody waits for the return of a guest, so nothing would be dropped later.
+            if before.is_some_and(Peer::is_member) && hello.role == Role::Guest {
+                self.outbox.event(Event::PeerForgotten { node: hello.node.clone() });
+            }
             self.peers.insert(Peer::new(hello));
         }
         let peer = self.peers.get_mut(&hello.node)?;

@@ -83,10 +83,7 @@ impl ControlBus {
             return;
         }
         self.claim.returned = true;
-        let opening: Vec<LinkId> = self.links_in_handshake().collect();
-        for link in opening {
-            self.close_any(link, "this node lost its last open link during the handshake");
-        }
+        self.close_handshakes("this node lost its last open link during the handshake");
     }
 
     /// A peer that is down answered a dial that it leaves: it did not crash.

@@ -57,9 +57,10 @@ impl Peer {
         }
     }
 
-    /// Is this the same start of the same node? `returned` may change between links.
-    pub(super) fn is(&self, claim: Claim) -> bool {
-        same_start(self.claim, claim)
+    /// Is this the same start of the same node? `returned` may change between links, the
+    /// role may not: members and guests are counted and told apart from the first link on.
+    pub(super) fn is(&self, hello: &Hello) -> bool {
+        same_start(self.claim, hello.claim) && self.info.role == hello.role
     }
 
     pub(super) fn is_member(&self) -> bool {

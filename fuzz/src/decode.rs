@@ -1,0 +1,121 @@
+//! The codecs of both lanes.
+
+use bytes::Bytes;
+use dse_core::data::{Body, DataFrame, FrameError, FrameWriter, Record};
+use dse_core::protocol::wire::{self, Decoded};
+use dse_core::protocol::{Message, limits};
+
+/// Bytes to the decoders of the control and of the data lane: what can be read is
+/// bounded by what came in, and is written and read again as the same.
+pub fn decode(data: &[u8]) {
+    let Some((lane, bytes)) = data.split_first() else { return };
+    match lane % 3 {
+        0 => control_message(bytes),
+        1 => body_of_a_message(lane / 3 % 16, bytes),
+        _ => data_frame(bytes),
+    }
+}
+
+fn control_message(bytes: &[u8]) {
+    let Ok(decoded) = wire::decode(bytes) else { return };
+    assert!(bytes.len() <= limits::CONTROL_MESSAGE_BYTES);
+    if let Decoded::Known(message) = decoded {
+        read_back(&message, bytes.len());
+    }
+}
+
+/// The same with a right envelope around it, so that the fuzzer need not guess lengths.
+fn body_of_a_message(kind: u8, body: &[u8]) {
+    let mut message = vec![wire::VERSION, kind, 0];
+    let mut len = body.len();
+    while len >= 0x80 {
+        message.push(len as u8 | 0x80);
+        len >>= 7;
+    }
+    message.push(len as u8);
+    message.extend(body);
+    control_message(&message);
+}
+
+fn read_back(message: &Message, len: usize) {
+    // Numbers may come in longer forms than they are written in, never in shorter ones.
+    let again = wire::encode(message);
+    assert!(again.len() <= len, "{} bytes read from {len}", again.len());
+    assert_eq!(wire::decode(&again), Ok(Decoded::Known(message.clone())));
+    assert_eq!(wire::encode(message), again, "one message, two encodings");
+    let (lists, items) = (lists_of(message), items_of(message));
+    assert!(lists <= items * 4 + len * 4, "{lists} places are reserved for {items} items");
+}
+
+/// How many places the lists of a message have reserved.
+fn lists_of(message: &Message) -> usize {
+    match message {
+        Message::Hello(m) => m.endpoints.capacity(),
+        Message::Open(m) => m.fingerprints.capacity(),
+        Message::Members(m) => {
+            let endpoints = m.members.iter().map(|member| member.endpoints.capacity());
+            m.members.capacity() + endpoints.sum::<usize>()
+        }
+        Message::Snapshot(m) => m.declarations.capacity(),
+        Message::Delta(m) => m.set.capacity() + m.unset.capacity(),
+        Message::Answer(m) => m.declarations.capacity(),
+        Message::Interest(m) => m.patterns.capacity(),
+        Message::Stats(m) => m.counters.capacity(),
+        _ => 0,
+    }
+}
+
+/// How many items the lists of a message hold.
+fn items_of(message: &Message) -> usize {
+    match message {
+        Message::Hello(m) => m.endpoints.len(),
+        Message::Open(m) => m.fingerprints.len(),
+        Message::Members(m) => {
+            m.members.len() + m.members.iter().map(|m| m.endpoints.len()).sum::<usize>()
+        }
+        Message::Snapshot(m) => m.declarations.len(),
+        Message::Delta(m) => m.set.len() + m.unset.len(),
+        Message::Answer(m) => m.declarations.len(),
+        Message::Interest(m) => m.patterns.len(),
+        Message::Stats(m) => m.counters.len(),
+        _ => 0,
+    }
+}
+
+fn data_frame(bytes: &[u8]) {
+    let Ok(frame) = DataFrame::from_wire(Bytes::copy_from_slice(bytes)) else { return };
+    assert_eq!(frame.wire_len(), bytes.len());
+    let records: Result<Vec<Record>, FrameError> = frame.clone().records().collect();
+    let pieces = frame.into_wire(usize::MAX);
+    assert_eq!(pieces.concat(), bytes, "what came in goes out as it was");
+    let Ok(records) = records else { return };
+    assert!(records.len() <= bytes.len() / 3, "a record takes three bytes at least");
+
+    let Some(again) = written(&records) else { return assert!(records.is_empty()) };
+    assert!(again.wire_len() <= bytes.len());
+    assert_eq!(read(again.clone()), records, "in memory");
+    let wire = again.into_wire(64).concat();
+    let whole = DataFrame::from_wire(wire.into()).expect("a frame that was written");
+    assert!(matches!(whole.body, Body::Whole(_)));
+    assert_eq!(read(whole), records, "over a wire");
+}
+
+fn read(frame: DataFrame) -> Vec<Record> {
+    frame.records().map(|record| record.expect("a record that was written")).collect()
+}
+
+fn written(records: &[Record]) -> Option<DataFrame> {
+    let mut writer = FrameWriter::new();
+    for record in records {
+        match record {
+            Record::Begin(begin) => writer.begin(begin),
+            Record::Sample(sample) => {
+                writer.sample(sample.alias, sample.seq, sample.time_ns, sample.payload.clone());
+            }
+            Record::Skip(skip) => writer.skip(*skip),
+            Record::End(end) => writer.end(*end),
+            Record::Credit(credit) => writer.credit(*credit),
+        }
+    }
+    writer.take()
+}
