@@ -19,6 +19,10 @@ pub(super) type Reply<T> = oneshot::Sender<T>;
 /// The counters of another node by name, or why they did not come.
 pub(super) type StatsOutcome = Result<Vec<(Box<str>, u64)>, StatsError>;
 
+/// As many requests of this node are out as it may have at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooManyRequests;
+
 /// What the application asks of the control task.
 pub(super) enum Call {
     Declare {
@@ -33,7 +37,7 @@ pub(super) enum Call {
     Request {
         keys: KeyExpr,
         timeout: Duration,
-        reply: Reply<Report>,
+        reply: Reply<Result<Report, TooManyRequests>>,
     },
     StatsOf {
         node: NodeId,
@@ -86,17 +90,22 @@ pub(super) fn channel() -> (Caller, Callee) {
 }
 
 impl Caller {
+    /// Waits for a place among the calls that wait.
+    pub(super) async fn place(&self) -> Result<Place<'_>, Stopped> {
+        let permit = self.calls.reserve().await.map_err(|_| self.reason())?;
+        Ok(Place { caller: self, permit })
+    }
+
     /// Hands over a call that has no reply.
     pub(super) async fn tell(&self, call: Call) -> Result<(), Stopped> {
-        self.calls.send(call).await.map_err(|_| self.reason())
+        self.place().await?.permit.send(call);
+        Ok(())
     }
 
     /// Hands over a call and waits for its reply. Giving up on the wait does not undo
     /// the call.
     pub(super) async fn ask<T>(&self, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, Stopped> {
-        let (reply, outcome) = oneshot::channel();
-        self.tell(call(reply)).await?;
-        outcome.await.map_err(|_| self.reason())
+        self.place().await?.ask(call).await
     }
 
     /// Waits for the end of the control task.
@@ -112,5 +121,20 @@ impl Caller {
     /// cut off.
     fn reason(&self) -> Stopped {
         self.stopped.borrow().clone().unwrap_or(Stopped::Dropped)
+    }
+}
+
+/// A place among the calls that wait.
+pub(super) struct Place<'a> {
+    caller: &'a Caller,
+    permit: mpsc::Permit<'a, Call>,
+}
+
+impl Place<'_> {
+    /// As [`Caller::ask`]. The call is handed over before the first wait.
+    pub(super) async fn ask<T>(self, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, Stopped> {
+        let (reply, outcome) = oneshot::channel();
+        self.permit.send(call(reply));
+        outcome.await.map_err(|_| self.caller.reason())
     }
 }

@@ -1,18 +1,20 @@
 //! The calls of the application, carried out.
 
-use super::call::{Call, Reply, StatsOutcome};
+use super::call::{Call, Reply, StatsOutcome, TooManyRequests};
 use super::driver::Driver;
-use super::limits::FINISH_TIMEOUT;
+use super::limits::{FINISH_TIMEOUT, REQUESTS};
 use super::plane::PlaneRequest;
 use super::stats::Stats;
 use super::status::NodeStatus;
 use super::watch::Watching;
-use crate::protocol::{Command, CommandError, Input, KeyExpr, PeerInfo, Report, Role, Ticket};
+use crate::protocol::{
+    Command, CommandError, Input, KeyExpr, PeerInfo, Report, Role, StatsError, Ticket,
+};
 
 /// Who waits for the outcome of a command.
 pub(super) enum Waiting {
     Done(Reply<Result<(), CommandError>>),
-    Answered(Reply<Report>),
+    Answered(Reply<Result<Report, TooManyRequests>>),
     Stats(Reply<StatsOutcome>),
 }
 
@@ -30,6 +32,12 @@ impl Driver {
             Call::Subscribe { subscription, keys, reply } => {
                 let command = Command::Subscribe { ticket, subscription, keys };
                 self.command(ticket, Waiting::Done(reply), command);
+            }
+            Call::Request { reply, .. } if self.asks_enough() => {
+                drop(reply.send(Err(TooManyRequests)));
+            }
+            Call::StatsOf { reply, .. } if self.asks_enough() => {
+                drop(reply.send(Err(StatsError::TooManyRequests { limit: REQUESTS })));
             }
             Call::Request { keys, timeout, reply } => {
                 let command = Command::Request { ticket, keys, timeout };
@@ -54,6 +62,11 @@ impl Driver {
     fn next_ticket(&mut self) -> Ticket {
         self.last_ticket += 1;
         Ticket(self.last_ticket)
+    }
+
+    /// Are as many requests out as may be? Commands of other kinds are over at once.
+    fn asks_enough(&self) -> bool {
+        self.replies.len() >= REQUESTS
     }
 
     fn command(&mut self, ticket: Ticket, waiting: Waiting, command: Command) {

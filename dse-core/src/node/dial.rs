@@ -1,5 +1,7 @@
 //! Dialling: one task a dial.
 
+use tokio::task::JoinError;
+
 use super::driver::Driver;
 use super::limits::DIAL_TIMEOUT;
 use crate::protocol::{DialId, Endpoint, Input};
@@ -7,7 +9,6 @@ use crate::transport::{Link, TransportError};
 
 /// How a dial went.
 pub(super) struct Dialled {
-    dial: DialId,
     transport: &'static str,
     outcome: Result<Link, TransportError>,
 }
@@ -22,21 +23,25 @@ impl Driver {
                 return self.follow_ups.push_back(Input::ConnectFailed { dial, error });
             }
         };
-        self.dials.spawn(async move {
+        self.dials.spawn(dial, async move {
             let outcome = tokio::time::timeout(DIAL_TIMEOUT, transport.connect(&endpoint)).await;
             let outcome = outcome.unwrap_or_else(|_| {
                 let why = "no answer within 5 s".into();
                 Err(TransportError::Connect { endpoint, why })
             });
-            Dialled { dial, transport: transport.capabilities().scheme, outcome }
+            Dialled { transport: transport.capabilities().scheme, outcome }
         });
     }
 
-    pub(super) fn dialled(&mut self, dialled: Dialled) {
-        let Dialled { dial, transport, outcome } = dialled;
-        match outcome {
-            Ok(link) => self.link_up(link, transport, Some(dial)),
-            Err(error) => self.feed(Input::ConnectFailed { dial, error: error.to_string() }),
-        }
+    pub(super) fn dialled(&mut self, dial: DialId, dialled: Result<Dialled, JoinError>) {
+        let error = match dialled {
+            Ok(Dialled { transport, outcome: Ok(link) }) => {
+                return self.link_up(link, transport, Some(dial));
+            }
+            Ok(Dialled { outcome: Err(error), .. }) => error.to_string(),
+            // A fault of the transport's own, which ends this dial and nothing else.
+            Err(panicked) => format!("the transport did not survive the dial: {panicked}"),
+        };
+        self.feed(Input::ConnectFailed { dial, error });
     }
 }

@@ -28,13 +28,14 @@ use super::notices::Notice;
 use super::plane::{LinkFault, Plane, PlaneConfig, PlaneRequest};
 use super::probe::ProbeConfig;
 use super::stopped::Stopped;
+use super::tasks::Tasks;
 use super::transports::Transports;
 use super::watch::Watchers;
 use super::{Node, Shared};
 use crate::protocol::{
     Command, Config, ControlBus, DialId, Endpoint, Input, Instant, LinkId, Ticket,
 };
-use crate::transport::{Link, Listener};
+use crate::transport::{Link, Listener, TransportError};
 
 /// What a node is started with.
 pub(super) struct Setup {
@@ -93,9 +94,9 @@ pub(super) struct Driver {
     pub(super) last_ticket: u64,
     pub(super) transports: Transports,
     accepted: mpsc::Receiver<Accepted>,
-    /// The listeners' tasks; dropping them stops them.
-    listeners: JoinSet<()>,
-    pub(super) dials: JoinSet<Dialled>,
+    /// By where they listen.
+    listeners: Tasks<Vec<Endpoint>, Option<TransportError>>,
+    pub(super) dials: Tasks<DialId, Dialled>,
     pub(super) links: Links,
     link_events: mpsc::Receiver<LinkEvent>,
     pub(super) plane: Arc<Plane>,
@@ -120,9 +121,10 @@ impl Driver {
     fn new(setup: Setup, callee: Callee, data: Data, notices: broadcast::Sender<Notice>) -> Self {
         let (accepted_sender, accepted) = mpsc::channel(ACCEPTED_QUEUED);
         let (events, link_events) = mpsc::channel(LINK_EVENTS_QUEUED);
-        let mut listeners = JoinSet::new();
+        let mut listeners = Tasks::new();
         for (transport, listener) in setup.listeners {
-            listeners.spawn(listen(transport, listener, accepted_sender.clone()));
+            let accepted = accepted_sender.clone();
+            listeners.spawn(listener.endpoints(), listen(transport, listener, accepted));
         }
         let seeds = setup.join.into_iter().map(|endpoint| Command::AddSeed { endpoint });
         let hints = setup.hints.into_iter().map(|endpoint| Command::AddHint { endpoint });
@@ -136,7 +138,7 @@ impl Driver {
             transports: setup.transports,
             accepted,
             listeners,
-            dials: JoinSet::new(),
+            dials: Tasks::new(),
             links: Links::new(setup.probe, events),
             link_events,
             plane: data.plane,
@@ -193,7 +195,10 @@ impl Driver {
             Some(_) = self.finishing.join_next() => {
                 self.feed(Input::Command(Command::Leave));
             }
-            Some(Ok(dialled)) = self.dials.join_next() => self.dialled(dialled),
+            Some((dial, dialled)) = self.dials.next() => self.dialled(dial, dialled),
+            Some((endpoints, ended)) = self.listeners.next() => {
+                self.listener_ended(endpoints, ended);
+            }
             Some(accepted) = self.accepted.recv(), if self.links.opening() < OPENING_LINKS => {
                 self.accepted(accepted);
             }

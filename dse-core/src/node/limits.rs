@@ -5,6 +5,9 @@ use std::time::Duration;
 
 /// Calls that may wait for the control task before a caller waits, too.
 pub(super) const CALLS_QUEUED: usize = 256;
+/// Requests of this node, for declarations and for counters, that may be out at a time.
+/// One that nobody waits for any more is out until its deadline.
+pub(super) const REQUESTS: usize = 1024;
 /// Changes that wait for a watcher before it counts as too slow.
 pub(super) const CHANGES_QUEUED: usize = 1024;
 /// Notices kept for a reader that does not keep up.

@@ -1,6 +1,7 @@
 //! Taking links from others: one task a listener.
 
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
 
 use super::driver::Driver;
 use super::limits::REST_AFTER_REFUSAL;
@@ -15,32 +16,25 @@ pub(super) enum Accepted {
     Link { link: Link, transport: &'static str },
     /// One peer was refused.
     Refused(TransportError),
-    /// No more links come.
-    Ended { endpoints: Vec<Endpoint>, error: TransportError },
 }
 
-/// Accepts until the listener ends or nobody listens to it.
+/// Accepts until the listener ends, and tells why, or until nobody listens to it.
 pub(super) async fn listen(
     transport: &'static str,
     mut listener: Box<dyn Listener>,
     accepted: mpsc::Sender<Accepted>,
-) {
+) -> Option<TransportError> {
     loop {
         let told = match listener.accept().await {
             Ok(link) => accepted.send(Accepted::Link { link, transport }).await,
-            Err(error @ TransportError::Closed(_)) => {
-                let endpoints = listener.endpoints();
-                // Without a control task nobody needs to know.
-                let _ = accepted.send(Accepted::Ended { endpoints, error }).await;
-                return;
-            }
+            Err(error @ TransportError::Closed(_)) => return Some(error),
             Err(error) => {
                 tokio::time::sleep(REST_AFTER_REFUSAL).await;
                 accepted.send(Accepted::Refused(error)).await
             }
         };
         if told.is_err() {
-            return;
+            return None;
         }
     }
 }
@@ -57,10 +51,20 @@ impl Driver {
                 tracing::debug!(%remote, %why, "refused");
                 self.notice(Notice::PeerRefused { remote, node: None, why });
             }
-            Accepted::Ended { endpoints, error } => {
-                tracing::warn!(?endpoints, %error, "a listener ended");
-                self.notice(Notice::ListenerEnded { endpoints, why: error.to_string() });
-            }
         }
+    }
+
+    pub(super) fn listener_ended(
+        &mut self,
+        endpoints: Vec<Endpoint>,
+        ended: Result<Option<TransportError>, JoinError>,
+    ) {
+        let why = match ended {
+            Ok(Some(error)) => error.to_string(),
+            Ok(None) => return,
+            Err(panicked) => format!("the transport did not survive: {panicked}"),
+        };
+        tracing::warn!(?endpoints, why, "a listener ended");
+        self.notice(Notice::ListenerEnded { endpoints, why });
     }
 }

@@ -113,6 +113,7 @@ mod stats;
 mod status;
 mod stopped;
 mod subscriber;
+mod tasks;
 mod transports;
 mod watch;
 
@@ -134,7 +135,7 @@ pub use subscriber::{Delivery, Sample, Subscriber};
 pub use transports::UnknownScheme;
 pub use watch::{Change, Watch};
 
-use call::{Call, Caller};
+use call::{Call, Caller, TooManyRequests};
 use plane::Plane;
 use transports::Transports;
 
@@ -192,6 +193,12 @@ pub enum NodeError {
     /// Guests are told of no index.
     #[error("a guest holds no directory; ask the bus with a request, or join as a member")]
     Guest,
+    /// As many requests of this node are out as it may have at a time.
+    #[error("{limit} requests of this node are out, the most there may be; wait for some of them")]
+    TooManyRequests {
+        /// The limit.
+        limit: usize,
+    },
     /// The control bus does not carry it out.
     #[error(transparent)]
     Refused(#[from] CommandError),
@@ -285,14 +292,16 @@ impl Node {
     /// that did not answer in time, and why.
     ///
     /// # Errors
-    /// The key expression is none, or the node has stopped.
+    /// The key expression is none, 1024 requests of this node are out, or it has stopped.
     pub async fn request(
         &self,
         keys: impl AsRef<str>,
         timeout: Duration,
     ) -> Result<Report, NodeError> {
         let keys = KeyExpr::new(keys)?;
-        Ok(self.shared.caller.ask(|reply| Call::Request { keys, timeout, reply }).await?)
+        let caller = &self.shared.caller;
+        let asked = caller.ask(|reply| Call::Request { keys, timeout, reply }).await?;
+        asked.map_err(|TooManyRequests| NodeError::TooManyRequests { limit: limits::REQUESTS })
     }
 
     /// What this node has counted.
@@ -307,7 +316,8 @@ impl Node {
     /// counters of this version.
     ///
     /// # Errors
-    /// No link leads to the node, it does not answer in time, or this node has stopped.
+    /// No link leads to the node, it does not answer in time, 1024 requests of this node are
+    /// out, or it has stopped.
     pub async fn stats_of(
         &self,
         node: &NodeId,

@@ -69,10 +69,12 @@ impl PublisherBuilder {
             let key = declaration.key;
             return Err(CommandError::InvalidDeclaration { key, why }.into());
         }
+        // No handle without a call: see PlaneRequest.
+        let place = shared.caller.place().await?;
         let registered = shared.plane.register(declaration.clone(), self.overflow, self.history);
         let publisher =
             registered.ok_or_else(|| CommandError::AlreadyDeclared(declaration.key.clone()))?;
-        match shared.caller.ask(|reply| Call::Declare { declaration, reply }).await {
+        match place.ask(|reply| Call::Declare { declaration, reply }).await {
             Ok(Ok(())) => Ok(publisher),
             Ok(Err(refused)) => {
                 publisher.abandon();
@@ -113,10 +115,11 @@ impl SubscriberBuilder {
     /// The node has too many subscriptions, is a guest or has stopped.
     pub async fn open(self) -> Result<Subscriber, NodeError> {
         let shared = &self.node.shared;
+        let place = shared.caller.place().await?;
         let subscription = shared.next_subscription();
         let keys = self.keys;
         let subscriber = shared.plane.subscribe(subscription, keys.clone(), self.capacity);
-        shared.caller.ask(|reply| Call::Subscribe { subscription, keys, reply }).await??;
+        place.ask(|reply| Call::Subscribe { subscription, keys, reply }).await??;
         Ok(subscriber)
     }
 }

@@ -35,7 +35,7 @@ impl Driver {
             }
             Event::Answered { ticket, report } => {
                 if let Some(Waiting::Answered(reply)) = self.replies.remove(&ticket) {
-                    answer(reply, report);
+                    answer(reply, Ok(report));
                 }
             }
             Event::StatsReceived { ticket, result } => {

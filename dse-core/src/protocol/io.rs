@@ -498,6 +498,12 @@ pub enum StatsError {
     /// It did not answer in time, or its link fell.
     #[error("{0} did not answer")]
     NoAnswer(NodeId),
+    /// As many requests of this node are out as it may have at a time.
+    #[error("{limit} requests of this node are out, the most there may be; wait for some of them")]
+    TooManyRequests {
+        /// The limit.
+        limit: usize,
+    },
     /// This node has left.
     #[error("this node has left the bus")]
     Stopped,

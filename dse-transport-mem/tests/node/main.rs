@@ -3,5 +3,6 @@
 mod bus;
 mod data;
 mod ends;
+mod faults;
 mod start;
 mod support;

@@ -77,8 +77,12 @@ pub struct LinkFault {
     pub error: LaneError,
 }
 
-/// What the end of a handle asks of the driver. One comes for each handle, so there are
-/// no more of them than handles.
+/// What the end of a handle asks of the driver.
+///
+/// Their channel has no bound of its own and needs none. A handle is made by a call that
+/// has a place in the bounded channel of calls, and the driver carries out all requests
+/// there are before each call. So no more of them wait than a node may have declarations
+/// and subscriptions, and calls in their channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlaneRequest {
     /// A subscriber was dropped.
