@@ -21,7 +21,6 @@ impl ControlBus {
         if reject.echo != link.nonce {
             return Err("a Reject does not echo the nonce of the Hello");
         }
-        let node = link.hello().map(|hello| hello.node.clone());
         let opening = matches!(link.stage, LinkStage::Greeting | LinkStage::Greeted { .. });
         match &reject.reason {
             RejectReason::Clash { winner } => {
@@ -36,8 +35,8 @@ impl ControlBus {
                 }
             }
             RejectReason::Leaving => {
-                if let Some(node) = node {
-                    self.down_is_left(&node);
+                if let Some(hello) = link.hello().cloned() {
+                    self.down_is_left(&hello);
                 }
             }
             _ => {}

@@ -7,7 +7,7 @@ use super::bus::{ControlBus, Phase};
 use super::dial::Target;
 use super::io::{Event, LinkId, Output, PeerStatus};
 use super::limits;
-use super::message::{LeaveReason, Members, MembersRequest, Role};
+use super::message::{Hello, LeaveReason, Members, MembersRequest, Role};
 use super::names::NodeId;
 use super::timers::Timer;
 
@@ -86,9 +86,12 @@ impl ControlBus {
         self.close_handshakes("this node lost its last open link during the handshake");
     }
 
-    /// A peer that is down answered a dial that it leaves: it did not crash.
-    pub(super) fn down_is_left(&mut self, node: &NodeId) {
+    /// A peer that is down answered a dial that it leaves: it did not crash. If it is
+    /// another start that answers, the one before did.
+    pub(super) fn down_is_left(&mut self, hello: &Hello) {
+        let node = &hello.node;
         let down = self.peers.get(node).filter(|peer| peer.open.is_none() && peer.is_member());
+        let down = down.filter(|peer| peer.is(hello));
         if let Some(incarnation) = down.map(|peer| peer.info.incarnation) {
             let reason = LeaveReason::Asked;
             self.outbox.event(Event::NodeLeft { node: node.clone(), incarnation, reason });

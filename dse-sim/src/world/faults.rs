@@ -15,6 +15,9 @@ impl World {
     }
 
     pub(super) fn end_life(&mut self, index: usize, notice: Notice) {
+        if let Some(life) = self.nodes[index].record {
+            self.history.life_mut(life).end(self.now);
+        }
         self.nodes[index].end();
         self.rearm(index);
         for endpoint in core::mem::take(&mut self.nodes[index].listens) {
@@ -169,6 +172,7 @@ impl World {
         self.log(index, "goes on");
         let waiting = self.nodes[index].paused.take().unwrap_or_default();
         self.nodes[index].frozen = false;
+        self.nodes[index].mirror.goes_on();
         self.listen_anew(index);
         self.answer_probes(index);
         for input in waiting {

@@ -5,10 +5,9 @@
 //! so every scenario is also a test of safety. A rule that is broken is a panic, and a
 //! world that is dropped in a panic prints the end of its transcript.
 
-mod check;
 mod clock;
 mod faults;
-mod mirror;
+mod laws;
 mod network;
 mod node;
 mod random;
@@ -31,7 +30,8 @@ pub use random::Random;
 pub use stranger::stranger_hello;
 pub use wishes::{declaration, endpoint, expr, id, key, member};
 
-use check::History;
+use laws::Cause;
+use laws::history::History;
 use network::{Lane, Link};
 
 /// What a world is like.
@@ -110,6 +110,8 @@ pub struct World {
     /// Directions in which everything takes so much longer.
     slow: BTreeMap<(usize, usize), u64>,
     history: History,
+    /// Somebody is here that need not keep the protocol.
+    strangers: bool,
     /// Link ends on which a stranger has said something.
     spoken: BTreeSet<LinkId>,
     transcript: Vec<String>,
@@ -146,6 +148,7 @@ impl World {
             held: BTreeSet::new(),
             slow: BTreeMap::new(),
             history: History::default(),
+            strangers: false,
             spoken: BTreeSet::new(),
             transcript: Vec::new(),
             next_ticket: 0,
@@ -181,15 +184,14 @@ impl World {
         self.starts += 1;
         let mut config = member(name, self.starts);
         change(&mut config);
-        if self.options.checks {
-            self.history.begin(&config);
-        }
+        let record = self.options.checks.then(|| self.history.begin(&config, self.now));
         let seed = self.random.draw();
         let index = self.place(name);
         if self.options.transcript {
             self.log(index, &format!("starts as {} {}", config.node, config.incarnation));
         }
         self.nodes[index].start(config, seed, self.now);
+        self.nodes[index].record = record;
         self.listen(index);
         self.rearm(index);
     }
@@ -198,6 +200,7 @@ impl World {
     pub fn start_stranger(&mut self, name: &str) {
         let index = self.place(name);
         self.nodes[index].start_stranger(member(name, 1));
+        self.strangers = true;
         self.listen(index);
     }
 
@@ -357,20 +360,39 @@ impl World {
             self.log_input(index, &input);
         }
         self.steps += 1;
-        let outputs = self.nodes[index].feed(self.now, input);
-        if self.options.checks {
-            self.nodes[index].settle(&outputs, &mut self.history);
-        }
+        let cause = Cause::of(&input);
+        let outputs = self.feed(index, input);
+        let told = outputs.iter().any(|output| matches!(output, Output::Event(_)));
         for output in outputs {
-            self.carry_out(index, output);
+            self.carry_out(index, output, cause);
         }
         if self.nodes[index].take_stop() {
             self.end_life(index, Notice::AtOnce);
         }
         self.rearm(index);
         if self.options.checks {
-            self.check(index);
+            self.check(index, told);
         }
+    }
+
+    /// Hands an input to a node and takes all that it wants done.
+    fn feed(&mut self, index: usize, input: Input) -> Vec<Output> {
+        if !self.options.checks {
+            let outputs = self.nodes[index].feed(self.now, input);
+            self.nodes[index].settle(&outputs, None);
+            return outputs;
+        }
+        self.note_request(index, &input);
+        let given = input.clone();
+        let outputs = self.nodes[index].feed(self.now, input);
+        self.check_answers(index, &given, &outputs);
+        let node = &mut self.nodes[index];
+        let mut life = node.record.map(|life| self.history.life_mut(life));
+        node.settle(&outputs, life.as_deref_mut());
+        if let Some(life) = life {
+            life.said_leave |= node.leaving;
+        }
+        outputs
     }
 
     /// Keeps the timers in step with what a node waits for.
@@ -386,7 +408,7 @@ impl World {
         self.timers.extend(due.map(|at| (at, index)));
     }
 
-    fn carry_out(&mut self, index: usize, output: Output) {
+    fn carry_out(&mut self, index: usize, output: Output, cause: Cause) {
         if self.options.transcript {
             self.log_output(index, &output);
         }
@@ -400,18 +422,21 @@ impl World {
             Output::Send { link, bytes } => self.send(link, Lane::Message(bytes)),
             Output::Watch { link, watch } => self.watch(link, watch),
             Output::Probe { link } => self.probe(link),
-            Output::Event(event) => self.happen(index, event),
+            Output::Event(event) => self.happen(index, event, cause),
         }
     }
 
-    fn happen(&mut self, index: usize, event: Event) {
+    fn happen(&mut self, index: usize, event: Event, cause: Cause) {
         if let Event::StatsRequested { link, request } = event {
             let counters = self.nodes[index].counters();
             let named = vec![("control_messages_sent".into(), counters.control_messages_sent)];
             let reply = Command::SendStats { link, request, counters: named };
             for output in self.nodes[index].feed(self.now, Input::Command(reply)) {
-                self.carry_out(index, output);
+                self.carry_out(index, output, cause);
             }
+        }
+        if self.options.checks {
+            self.check_event(index, &event, cause);
         }
         let at = self.now();
         if let Err(wrong) = self.nodes[index].record(at, event, &self.options) {

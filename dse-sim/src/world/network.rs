@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use dse_core::protocol::{DialId, Endpoint, Input, LinkId, Watch};
 
-use super::{Action, Random, World, nanos, number, place_of};
+use super::laws::history::LifeId;
+use super::{Action, Node, Random, World, nanos, number, place_of};
 
 /// How long messages take.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +63,8 @@ pub(super) enum State {
 pub(super) struct End {
     pub(super) node: usize,
     pub(super) life: u32,
+    /// The same life, where laws are checked.
+    pub(super) record: Option<LifeId>,
     pub(super) state: State,
     /// What is under way to this end, and when it is due.
     pub(super) lane: VecDeque<(u64, Lane)>,
@@ -102,8 +105,8 @@ impl World {
         }
         let link = self.links.len();
         let up_at = self.now + self.travel(to, from);
-        let dialler = End::new(from, life, State::Dialling(dial), up_at);
-        let listener = End::new(to, self.nodes[to].life, State::Up, self.now);
+        let dialler = End::new(from, &self.nodes[from], State::Dialling(dial), up_at);
+        let listener = End::new(to, &self.nodes[to], State::Up, self.now);
         self.links.push(Link { ends: [dialler, listener] });
         self.nodes[from].ends.insert((link, 0));
         self.nodes[to].ends.insert((link, 1));
@@ -237,10 +240,11 @@ impl World {
 }
 
 impl End {
-    fn new(node: usize, life: u32, state: State, last_due: u64) -> Self {
+    fn new(place: usize, node: &Node, state: State, last_due: u64) -> Self {
         Self {
-            node,
-            life,
+            node: place,
+            life: node.life,
+            record: node.record,
             state,
             lane: VecDeque::new(),
             last_due,

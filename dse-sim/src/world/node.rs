@@ -10,8 +10,9 @@ use dse_core::protocol::{
     StopReason, SubscriptionId, Ticket, limits,
 };
 
-use super::check::{History, Print};
-use super::mirror::Mirror;
+use super::laws::answers::Asked;
+use super::laws::history::{Life, LifeId, Print};
+use super::laws::mirror::Mirror;
 use super::{Clock, Options, expr, is};
 
 /// How often a timer may fire in one instant before the world calls it a loop.
@@ -58,6 +59,14 @@ pub struct Node {
     /// What it declares itself.
     pub(super) own: BTreeMap<Key, Declaration>,
     print: Print,
+    /// Which of all lives this is, where laws are checked.
+    pub(super) record: Option<LifeId>,
+    /// How far in the life of another it has come with that one's indexes.
+    pub(super) cursors: BTreeMap<LifeId, usize>,
+    /// Its requests that are out, where laws are checked.
+    pub(super) asked: BTreeMap<Ticket, Asked>,
+    /// What came of its requests.
+    reports: BTreeMap<Ticket, Report>,
     /// What it wants.
     pub(super) subscriptions: BTreeMap<SubscriptionId, KeyExpr>,
     pending: BTreeMap<Ticket, Change>,
@@ -98,6 +107,10 @@ impl Node {
             mirror: Mirror::default(),
             own: BTreeMap::new(),
             print: Print::default(),
+            record: None,
+            cursors: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            reports: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             pending: BTreeMap::new(),
             numbers: BTreeSet::new(),
@@ -156,7 +169,8 @@ impl Node {
         matches!(self.engine, Engine::Stranger(_))
     }
 
-    fn is_core(&self) -> bool {
+    /// Does a control bus run on it?
+    pub(super) fn is_core(&self) -> bool {
         matches!(self.engine, Engine::Core(_))
     }
 
@@ -257,27 +271,32 @@ impl Node {
     }
 
     /// Takes note of what commands did, which the events of the same turn build on.
-    pub(super) fn settle(&mut self, outputs: &[Output], history: &mut History) {
+    pub(super) fn settle(&mut self, outputs: &[Output], mut life: Option<&mut Life>) {
+        self.leaving |= outputs.iter().any(|output| match output {
+            Output::Send { bytes, .. } => kind_of(bytes) == "Leave",
+            output => matches!(output, Output::Event(Event::Stopped { .. })),
+        });
         for output in outputs {
             let Output::Event(Event::Done { ticket, result }) = output else { continue };
             let change = self.pending.remove(ticket);
-            match change.filter(|_| result.is_ok()) {
+            let before = match change.filter(|_| result.is_ok()) {
+                None => continue,
                 Some(Change::Want(subscription, keys)) => {
                     self.subscriptions.insert(subscription, keys);
+                    continue;
                 }
                 Some(Change::Set(declaration)) => {
                     self.print.add(&declaration);
-                    let before = self.own.insert(declaration.key.clone(), declaration);
-                    before.iter().for_each(|before| self.print.remove(before));
+                    life.iter_mut().for_each(|life| life.declares(&declaration));
+                    self.own.insert(declaration.key.clone(), declaration)
                 }
                 Some(Change::Unset(key)) => {
-                    let before = self.own.remove(&key);
-                    before.iter().for_each(|before| self.print.remove(before));
                     self.mirror.undeclared(&key);
+                    self.own.remove(&key)
                 }
-                None => {}
-            }
-            history.remember(self.config(), self.print);
+            };
+            before.iter().for_each(|before| self.print.remove(before));
+            life.iter_mut().for_each(|life| life.changed(self.print));
         }
     }
 
@@ -291,6 +310,10 @@ impl Node {
         if let Event::Stopped { reason } = &event {
             self.stopped = Some(reason.clone());
             self.just_stopped = true;
+        }
+        if let Event::Answered { ticket, report } = &event {
+            let twice = self.reports.insert(*ticket, report.clone()).is_some();
+            assert!(!twice, "L4: {}: a request is answered once", self.name);
         }
         let config = self.config.as_ref().expect("a node that was started");
         let fits =
@@ -348,13 +371,7 @@ impl Node {
 
     /// What came of a request.
     pub fn report(&self, ticket: Ticket) -> Option<&Report> {
-        let mut reports = self.events.iter().filter_map(|(_, event)| match event {
-            Event::Answered { ticket: of, report } if *of == ticket => Some(report),
-            _ => None,
-        });
-        let report = reports.next();
-        assert!(reports.next().is_none(), "a request is answered once");
-        report
+        self.reports.get(&ticket)
     }
 
     /// What came of asking for a node's counters.
@@ -398,10 +415,7 @@ impl Node {
     pub(super) fn count_sent(&mut self, bytes: &[u8]) {
         let longest = if self.is_stranger() { usize::MAX } else { limits::CONTROL_MESSAGE_BYTES };
         assert!(bytes.len() <= longest, "{} sends {} bytes at once", self.name, bytes.len());
-        // The second byte of the envelope (PROTOCOL.md §2.1).
-        let kind = bytes.get(1).and_then(|kind| KINDS.get(usize::from(*kind)));
-        let kind = kind.copied().unwrap_or("other");
-        self.leaving |= kind == "Leave";
+        let kind = kind_of(bytes);
         *self.sent.entry(kind).or_default() += 1;
         self.sent_bytes += bytes.len() as u64;
     }
@@ -428,6 +442,12 @@ impl Node {
 }
 
 type StatsResult = Result<Vec<(Box<str>, u64)>, StatsError>;
+
+/// The kind of a message: the second byte of its envelope (PROTOCOL.md §2.1).
+fn kind_of(bytes: &[u8]) -> &'static str {
+    let kind = bytes.get(1).and_then(|kind| KINDS.get(usize::from(*kind)));
+    kind.copied().unwrap_or("other")
+}
 
 /// The kinds of messages, in the order of their numbers (PROTOCOL.md §3).
 const KINDS: [&str; 17] = [

@@ -1,0 +1,214 @@
+//! What an application knows of the bus if it only listens to the events.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dse_core::protocol::{
+    Config, Declaration, Event, Incarnation, Instant, Key, LinkId, NodeId, PeerInfo, Role,
+};
+
+use super::history::Print;
+
+type Index = BTreeMap<Key, Declaration>;
+
+/// A member as the events tell of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Seen {
+    /// `fresh`: no word of its index came on this link, and none may be known yet.
+    Up {
+        incarnation: Incarnation,
+        index: Index,
+        print: Print,
+        fresh: bool,
+    },
+    Down {
+        incarnation: Incarnation,
+    },
+    Left {
+        incarnation: Incarnation,
+    },
+}
+
+/// The state that the events add up to. Each event must fit what was before.
+#[derive(Debug, Default)]
+pub(in crate::world) struct Mirror {
+    members: BTreeMap<NodeId, Seen>,
+    open: BTreeMap<LinkId, PeerInfo>,
+    /// The link in use with each peer.
+    linked: BTreeMap<NodeId, LinkId>,
+    routes: BTreeSet<(Key, LinkId)>,
+    wanted: BTreeSet<Key>,
+    /// Since when nobody wants a key of which no last interest was told.
+    pub(super) lingering: BTreeMap<Key, Instant>,
+    /// Members whose index was touched since the world looked.
+    pub(super) touched: BTreeSet<NodeId>,
+}
+
+impl Mirror {
+    /// Takes an event in.
+    pub(in crate::world) fn apply(
+        &mut self,
+        event: &Event,
+        config: &Config,
+        own: &Index,
+    ) -> Result<(), String> {
+        let fits = match event {
+            Event::NodeUp { peer } => self.up(peer, config),
+            Event::NodeDown { node, incarnation, .. } => self.down(node, *incarnation),
+            Event::NodeLeft { node, incarnation, .. } => self.left(node, *incarnation),
+            Event::Declared { node, incarnation, declaration } => {
+                self.set(node, *incarnation, declaration).is_some_and(|before| before.is_none())
+            }
+            Event::Changed { node, incarnation, declaration } => {
+                let before = self.set(node, *incarnation, declaration).flatten();
+                before.is_some_and(|before| before != *declaration)
+            }
+            Event::Undeclared { node, incarnation, declaration } => {
+                self.unset(node, *incarnation, declaration)
+            }
+            Event::LinkOpened { link, peer } => {
+                self.linked.insert(peer.node.clone(), *link);
+                self.open.insert(*link, peer.clone()).is_none()
+            }
+            Event::LinkClosed { link, node } => self.closed(*link, node),
+            Event::RouteAdded { key, link } => {
+                own.contains_key(key)
+                    && self.open.contains_key(link)
+                    && self.routes.insert((key.clone(), *link))
+            }
+            Event::RouteRemoved { key, link } => self.routes.remove(&(key.clone(), *link)),
+            Event::FirstInterest { key } => {
+                own.contains_key(key) && self.wanted.insert(key.clone())
+            }
+            Event::LastInterest { key } => self.wanted.remove(key),
+            _ => true,
+        };
+        if fits { Ok(()) } else { Err(format!("an event that does not fit: {event:?}")) }
+    }
+
+    fn up(&mut self, peer: &PeerInfo, config: &Config) -> bool {
+        let fits = peer.role == Role::Member
+            && peer.node != config.node
+            && !matches!(self.members.get(&peer.node), Some(Seen::Up { .. }));
+        let incarnation = peer.incarnation;
+        let print = Print::default();
+        let seen = Seen::Up { incarnation, index: Index::new(), print, fresh: true };
+        self.members.insert(peer.node.clone(), seen);
+        self.touched.insert(peer.node.clone());
+        fits
+    }
+
+    fn down(&mut self, node: &NodeId, of: Incarnation) -> bool {
+        let before = self.members.insert(node.clone(), Seen::Down { incarnation: of });
+        matches!(before, Some(Seen::Up { incarnation, .. }) if incarnation == of)
+    }
+
+    /// The link of a member that left lives on for the data under way, but is in use no
+    /// more.
+    fn left(&mut self, node: &NodeId, of: Incarnation) -> bool {
+        self.linked.remove(node);
+        match self.members.insert(node.clone(), Seen::Left { incarnation: of }) {
+            Some(Seen::Up { incarnation, .. } | Seen::Down { incarnation }) => incarnation == of,
+            Some(Seen::Left { .. }) | None => false,
+        }
+    }
+
+    fn closed(&mut self, link: LinkId, node: &NodeId) -> bool {
+        self.routes.retain(|(_, to)| *to != link);
+        if self.linked.get(node) == Some(&link) {
+            self.linked.remove(node);
+        }
+        self.open.remove(&link).is_some_and(|peer| peer.node == *node)
+    }
+
+    fn set(
+        &mut self,
+        node: &NodeId,
+        of: Incarnation,
+        declaration: &Declaration,
+    ) -> Option<Option<Declaration>> {
+        self.touched.insert(node.clone());
+        match self.members.get_mut(node) {
+            Some(Seen::Up { incarnation, index, print, fresh }) if *incarnation == of => {
+                *fresh = false;
+                let before = index.insert(declaration.key.clone(), declaration.clone());
+                print.add(declaration);
+                before.iter().for_each(|before| print.remove(before));
+                Some(before)
+            }
+            _ => None,
+        }
+    }
+
+    fn unset(&mut self, node: &NodeId, of: Incarnation, declaration: &Declaration) -> bool {
+        self.touched.insert(node.clone());
+        match self.members.get_mut(node) {
+            Some(Seen::Up { incarnation, index, print, .. }) if *incarnation == of => {
+                print.remove(declaration);
+                index.remove(&declaration.key).as_ref() == Some(declaration)
+            }
+            _ => false,
+        }
+    }
+
+    /// The members that are up, with their incarnations and what they declare.
+    pub(super) fn present(&self) -> impl Iterator<Item = (&NodeId, Incarnation, &Index)> {
+        self.members.iter().filter_map(|(node, seen)| match seen {
+            Seen::Up { incarnation, index, .. } => Some((node, *incarnation, index)),
+            Seen::Down { .. } | Seen::Left { .. } => None,
+        })
+    }
+
+    /// The fingerprint of what a member that is up declares, once it has said so.
+    pub(super) fn index_of(&self, node: &NodeId) -> Option<Print> {
+        match self.members.get(node)? {
+            Seen::Up { print, fresh: false, .. } => Some(*print),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_up(&self, node: &NodeId) -> bool {
+        matches!(self.members.get(node), Some(Seen::Up { .. }))
+    }
+
+    /// All links that are open.
+    pub(in crate::world) fn open(&self) -> &BTreeMap<LinkId, PeerInfo> {
+        &self.open
+    }
+
+    /// The links in use, by peer.
+    pub(in crate::world) fn linked(&self) -> &BTreeMap<NodeId, LinkId> {
+        &self.linked
+    }
+
+    /// An own key is gone, and its routes and the interest in it with it.
+    pub(in crate::world) fn undeclared(&mut self, gone: &Key) {
+        self.routes.retain(|(key, _)| key != gone);
+        self.wanted.remove(gone);
+        self.lingering.remove(gone);
+    }
+
+    /// The routes that stand.
+    pub(in crate::world) fn routes(&self) -> &BTreeSet<(Key, LinkId)> {
+        &self.routes
+    }
+
+    /// Does a route for this key stand, to a peer that has not left?
+    pub(super) fn is_routed(&self, key: &Key) -> bool {
+        let routes = self.routes.range((key.clone(), LinkId(0))..);
+        let in_use = |link: &LinkId| {
+            let peer = self.open.get(link);
+            peer.is_some_and(|peer| self.linked.get(&peer.node) == Some(link))
+        };
+        routes.take_while(|(routed, _)| routed == key).any(|(_, link)| in_use(link))
+    }
+
+    /// The node stood still, and its timers with it.
+    pub(in crate::world) fn goes_on(&mut self) {
+        self.lingering.clear();
+    }
+
+    /// The own keys that somebody wants.
+    pub(in crate::world) fn wanted(&self) -> &BTreeSet<Key> {
+        &self.wanted
+    }
+}

@@ -1,0 +1,187 @@
+//! The reference model: what each law demands, said as plainly as it can be, and held
+//! against the nodes after every step. A broken law is a panic that names it.
+//!
+//! The model knows what no node knows: every life of every node ([`history`]), and which
+//! node is really at the other end of a link. Of each node it keeps what an application
+//! would know that only listens to the events ([`mirror`]).
+
+pub(super) mod answers;
+pub(super) mod history;
+pub(super) mod mirror;
+mod rest;
+
+use core::time::Duration;
+
+use dse_core::protocol::{
+    Declaration, DialError, Event, Incarnation, Input, NodeId, RejectReason, Role, StopReason,
+};
+
+use super::{Node, World, place_of};
+
+impl World {
+    /// What must hold at a node after each of its steps. `told` says whether the step
+    /// had events; a step without must change nothing, which is looked at now and then.
+    pub(super) fn check(&mut self, index: usize, told: bool) {
+        let node = &self.nodes[index];
+        if !node.is_core() || node.leaving || !(told || self.steps.is_multiple_of(UNTOLD)) {
+            return;
+        }
+        self.indexes_were_had_in_this_order(index);
+        let now = self.nodes[index].clock.shows(self.now);
+        let node = &mut self.nodes[index];
+        wanted_while_somebody_wants_it(node, now);
+        one_link_for_each_pair(node);
+        events_agree_with_state(node);
+    }
+
+    /// L3, ownership: what a node believes of another is an index that the process at the
+    /// other end of their link really had, and never one from before what it believed
+    /// earlier.
+    fn indexes_were_had_in_this_order(&mut self, index: usize) {
+        let touched = core::mem::take(&mut self.nodes[index].mirror.touched);
+        for of in touched {
+            let node = &self.nodes[index];
+            let (Some(link), Some(print)) =
+                (node.mirror.linked().get(&of), node.mirror.index_of(&of))
+            else {
+                continue;
+            };
+            let (at, side) = place_of(*link);
+            let Some(life) = self.links[at].ends[1 - side].record else { continue };
+            let from = node.cursors.get(&life).copied().unwrap_or(0);
+            let found = self.history.life(life).position(from, print);
+            let Some(found) = found else {
+                let before = self.history.life(life).position(0, print).is_some();
+                let fault = if before { "no more" } else { "never" };
+                panic!("L3: {} believes of {of} what it has {fault}", node.name);
+            };
+            self.nodes[index].cursors.insert(life, found);
+        }
+    }
+
+    /// What must be true when a node says so.
+    pub(super) fn check_event(&mut self, index: usize, event: &Event, cause: Cause) {
+        match event {
+            Event::LinkOpened { link, peer } => {
+                let (at, side) = place_of(*link);
+                if let Some(life) = self.links[at].ends[1 - side].record {
+                    let life = self.history.life(life);
+                    let same = (&life.node, life.incarnation) == (&peer.node, peer.incarnation);
+                    assert!(same, "L3: {} is at the other end, not {peer:?}", life.node);
+                }
+            }
+            Event::NodeDown { node, incarnation, .. } => {
+                self.check_down(index, node, cause, *incarnation)
+            }
+            Event::NodeLeft { node, incarnation, .. } => {
+                let mut lives = self.history.lives_of(node);
+                let said = lives.any(|life| life.said_leave && life.incarnation == *incarnation);
+                assert!(said, "{}: {node} {incarnation} never left", self.nodes[index].name);
+            }
+            Event::Stopped { reason: StopReason::Clash { .. } } => {
+                let rival =
+                    self.nodes[index].record.is_none_or(|life| self.history.had_a_rival(life));
+                assert!(rival, "{} stops for a clash and had no rival", self.nodes[index].name);
+            }
+            Event::PeerRefused { reason, .. }
+            | Event::DialFailed {
+                error: DialError::Rejected(reason) | DialError::Refused(reason),
+                ..
+            } => self.check_refusal(index, reason),
+            Event::Answered { ticket, report } => self.check_report(index, *ticket, report),
+            _ => {}
+        }
+    }
+
+    /// A node is down when my own link to it is down: it fell, or one of us has lost a
+    /// clash or was replaced by another start.
+    fn check_down(&self, index: usize, node: &NodeId, cause: Cause, incarnation: Incarnation) {
+        let asker = &self.nodes[index];
+        let rivals = |id: &NodeId| self.history.lives_of(id).nth(1).is_some();
+        let cause = cause == Cause::LinkFell || rivals(node) || rivals(&asker.config().node);
+        let dead = cause || self.strangers;
+        assert!(dead, "{} calls {node} {incarnation} dead and no link fell", asker.name);
+    }
+
+    /// Nodes that keep the protocol find no fault in each other.
+    fn check_refusal(&self, index: usize, reason: &RejectReason) {
+        let fault = matches!(reason, RejectReason::Fault { .. });
+        assert!(!fault || self.strangers, "{}: {reason:?}", self.nodes[index].name);
+    }
+}
+
+/// What made a node do something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    LinkFell,
+    Other,
+}
+
+impl Cause {
+    pub(super) fn of(input: &Input) -> Self {
+        if matches!(input, Input::LinkDown { .. }) { Self::LinkFell } else { Self::Other }
+    }
+}
+
+/// A key of a node's own counts as wanted as long as somebody, here or elsewhere, wants
+/// it, and no longer than the linger time after that.
+fn wanted_while_somebody_wants_it(node: &mut Node, now: dse_core::protocol::Instant) {
+    for key in node.own.keys() {
+        let here = node.subscriptions.values().any(|keys| keys.matches(key));
+        let wanted = here || node.mirror.is_routed(key);
+        let told = node.mirror.wanted().contains(key);
+        assert!(told || !wanted, "{}: {key} is wanted and nobody was told", node.name);
+        if wanted || !told {
+            node.mirror.lingering.remove(key);
+        } else {
+            let since = *node.mirror.lingering.entry(key.clone()).or_insert(now);
+            let over = now.since(since) > LINGER;
+            assert!(!over, "{}: {key} lingers for too long", node.name);
+        }
+    }
+}
+
+/// No peer has two links in use, and members are up exactly while they have one.
+fn one_link_for_each_pair(node: &Node) {
+    let linked = node.mirror.linked();
+    let mut members = 0;
+    for peer in node.peers().into_iter().filter(|peer| peer.info.role == Role::Member) {
+        let told = linked.get(&peer.info.node).copied();
+        assert_eq!(peer.link, told, "{}: its link to {}", node.name, peer.info.node);
+        members += usize::from(told.is_some());
+    }
+    let in_use = linked.values().filter_map(|link| node.mirror.open().get(link));
+    let in_use = in_use.filter(|peer| peer.role == Role::Member);
+    let mut up = 0;
+    for peer in in_use {
+        up += 1;
+        let present = node.is_guest() || node.mirror.is_up(&peer.node);
+        assert!(present, "{}: {} has a link and is not up", node.name, peer.node);
+    }
+    assert_eq!(up, members, "{}: links that the node does not know", node.name);
+    let told = node.mirror.present().count();
+    assert!(node.is_guest() || told == up, "{}: {told} are up, {up} have a link", node.name);
+}
+
+/// The directory is what the events add up to.
+fn events_agree_with_state(node: &Node) {
+    let config = node.config();
+    let own = (&config.node, config.incarnation, &node.own);
+    let mut told: Vec<_> = node.mirror.present().chain([own]).collect();
+    told.sort_by_key(|(id, ..)| *id);
+    let told = told.into_iter().flat_map(|(id, incarnation, index)| {
+        index.values().map(move |declaration| (id, incarnation, declaration))
+    });
+    let found = node.lookup("**");
+    let found = found.iter().map(|found| (&found.node, found.incarnation, &found.declaration));
+    if !told.clone().eq(found.clone()) {
+        let lines = |all: Vec<(&NodeId, Incarnation, &Declaration)>| format!("{all:#?}");
+        let (told, found) = (lines(told.collect()), lines(found.collect()));
+        panic!("{}: events say {told}\nlookup says {found}", node.name);
+    }
+}
+
+/// PROTOCOL.md §8.3.
+const LINGER: Duration = Duration::from_secs(2);
+/// One in so many steps without an event is checked like those with one.
+const UNTOLD: u64 = 16;
