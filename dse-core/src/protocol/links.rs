@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use serde::Serialize;
 
 use super::bus::{ControlBus, Phase};
+use super::declaration::IndexVersion;
 use super::dial::Target;
 use super::index::parts;
 use super::io::{DialError, DialId, Event, LinkId, Output};
@@ -28,6 +29,8 @@ pub(super) struct Link {
     pub(super) target: Option<Target>,
     /// The peer's authenticated name.
     identity: Option<Box<str>>,
+    /// What our Open said that we know of the peer's index.
+    told_known: Option<IndexVersion>,
     pub(super) stage: LinkStage,
 }
 
@@ -88,7 +91,7 @@ impl ControlBus {
         let target = dial.and_then(|dial| self.dial_up(dial, link));
         let nonce = self.random.next();
         let stage = LinkStage::Greeting;
-        self.links.insert(link, Link { nonce, target, identity, stage });
+        self.links.insert(link, Link { nonce, target, identity, told_known: None, stage });
         self.timers.set(Timer::Handshake(link), self.now + limits::HANDSHAKE_TIMEOUT);
         let hello = Hello {
             min_version: wire::VERSION,
@@ -231,6 +234,9 @@ impl ControlBus {
             known: index.map(|peer| (peer.info.incarnation, peer.index.version())),
             fingerprints: self.fingerprints(&hello.node),
         };
+        if let Some(link) = self.links.get_mut(&id) {
+            link.told_known = open.known.map(|(_, version)| version);
+        }
         self.outbox.send(id, &Message::Open(open));
     }
 
@@ -273,7 +279,19 @@ impl ControlBus {
             let error = DialError::Fell("another node with its id opened first".into());
             return self.close_handshake(id, error);
         }
+        if !self.still_knows(id, hello) {
+            // The peer goes on from what we said that we know.
+            let error = DialError::Fell("what was known of it was forgotten meanwhile".into());
+            return self.close_handshake(id, error);
+        }
         self.open(id);
+    }
+
+    /// Do we still know of the peer's index at least what our Open said?
+    fn still_knows(&self, id: LinkId, hello: &Hello) -> bool {
+        let told = self.links.get(&id).and_then(|link| link.told_known);
+        let peer = self.peers.get(&hello.node).filter(|peer| peer.is(hello));
+        told <= peer.map(|peer| peer.index.version())
     }
 
     /// The smaller id decides which link of a pair stays, once the other's Open is there.

@@ -257,3 +257,28 @@ fn the_old_systems_broadcast_sends_the_whole_index_to_everyone() {
     assert_eq!(world.node("a").sent("Snapshot"), 2);
     world.assert_converged();
 }
+
+#[test]
+fn a_peer_forgotten_in_mid_handshake_tells_its_index_anew() {
+    let mut world = World::new(16);
+    world.start("a");
+    world.start_with("b", |config| config.forget_after = Duration::from_secs(2));
+    world.join("b", "a");
+    world.declare("a", "a/one");
+    world.run_until("b knows", |world| !world.node("b").knows().is_empty());
+    world.break_links("a", "b");
+    world.run_for(Duration::from_millis(5));
+    world.hold("a", "b");
+    world.run_for(Duration::from_millis(200));
+    // `b` says in its Open what it knows of `a`, and has forgotten it when the answer comes.
+    while world.deliver_next("a", "b") {}
+    assert_eq!(world.node("b").sent("Open"), 2);
+    while world.deliver_next("b", "a") {}
+    world.run_for(Duration::from_secs(3));
+    assert_eq!(world.node("b").peers(), []);
+    world.release("a", "b");
+    world.run_for(Duration::from_millis(20));
+    world.declare("a", "a/two");
+    world.run_until_quiet();
+    world.assert_converged();
+}

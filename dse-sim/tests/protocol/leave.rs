@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use dse_core::protocol::{Command, CommandError, Event, LeaveReason, StopReason};
+use dse_core::protocol::{
+    Command, CommandError, DialError, Event, LeaveReason, RejectReason, StopReason,
+};
 
 use dse_sim::world::{Notice, World, declaration, is};
 
@@ -166,4 +168,27 @@ fn changes_made_just_before_the_leave_are_still_told() {
     let last = |event: &Event| matches!(event, Event::Declared { declaration: d, .. } if *d == declaration("b/last"));
     assert_eq!(world.node("a").count(last), 1);
     assert_eq!(world.node("a").lefts("b"), 1);
+}
+
+#[test]
+fn the_leave_of_a_restarted_node_is_none_of_its_former_self() {
+    let mut world = World::new(12);
+    world.start_mesh(&["a", "b", "c"]);
+    world.crash("b", Notice::AtOnce);
+    world.run_for(Duration::from_millis(50));
+    // `a` does not meet the new start of `b` before that one leaves, which takes a while
+    // because `c` does not answer.
+    world.partition(&["a"], &["b"]);
+    world.start("b");
+    world.join("b", "c");
+    world.run_until("b and c have a link", |world| world.node("c").ups("b") == 2);
+    world.hold("b", "c");
+    world.leave("b");
+    world.heal();
+    let told = |event: &Event| {
+        let leaving = DialError::Rejected(RejectReason::Leaving);
+        matches!(event, Event::DialFailed { error, .. } if *error == leaving)
+    };
+    world.run_until("a is told that b leaves", |world| world.node("a").count(told) > 0);
+    assert_eq!((world.node("a").downs("b"), world.node("a").lefts("b")), (1, 0));
 }
