@@ -1,5 +1,6 @@
 //! The data plane between nodes that have nothing else, over lanes in memory.
 
+mod chaos;
 mod delivery;
 mod faults;
 mod lane;
