@@ -50,6 +50,12 @@ impl PublisherBuilder {
 
     /// How many of its last samples a stream keeps for late joiners, at most 1024, and at
     /// most 64 MiB beside the last one. A state keeps its value in any case. Default: 0.
+    ///
+    /// A late joiner is a *node* that had no subscription for the key: its first one gets
+    /// the history. Whoever subscribes on a node that receives the stream already, this one
+    /// included, gets what comes from then on; of a state every subscription gets the
+    /// present value. A link that came back repeats the history, which repairs a gap of up
+    /// to that length.
     #[must_use]
     pub fn history(mut self, samples: usize) -> Self {
         self.history = samples;
@@ -102,7 +108,8 @@ impl SubscriberBuilder {
     }
 
     /// How many samples wait for the application before publishers are held up, or drop.
-    /// Default: 65,536, and at most 64 MiB.
+    /// Default: 65,536, and at most 64 MiB. Publishers share it, and each may have 16 under
+    /// way whatever it says.
     #[must_use]
     pub fn capacity(mut self, samples: usize) -> Self {
         self.capacity = samples;

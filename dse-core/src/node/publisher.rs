@@ -19,9 +19,10 @@ pub enum Overflow {
     /// dropped and reported to it as a gap until it has caught up.
     #[default]
     Block,
-    /// The oldest samples that wait for it are dropped and reported to it as a gap.
+    /// The oldest samples that wait for it are dropped and reported to it as a gap. Beside
+    /// what is under way to it, 1024 samples of together 1 MiB wait, or one.
     DropOldest,
-    /// The newest samples are dropped and reported to it as a gap.
+    /// The newest samples are dropped and reported to it as a gap; as many wait.
     DropNewest,
 }
 

@@ -3,27 +3,20 @@
 //! of all arrives once the faults are over. One thread and paused time, so a seed that
 //! fails fails again.
 
+mod model;
+mod settling;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use dse_core::node::plane::{LaneError, LinkFault};
-use dse_core::node::{Delivery, Overflow, Publisher, Sample, Subscriber};
+use dse_core::node::{Delivery, Overflow, Publisher, Subscriber};
 use dse_core::protocol::{Kind, LinkId};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::world::{self, Link, Node, payload};
+use model::{KEYS, NODES, Random, Told, place, stamp, wants};
 
-/// What the publishing nodes publish: a stream of each policy, one with a history, a state.
-const KEYS: [(&str, Kind, Overflow, usize); 5] = [
-    ("block", Kind::Stream, Overflow::Block, 0),
-    ("oldest", Kind::Stream, Overflow::DropOldest, 0),
-    ("newest", Kind::Stream, Overflow::DropNewest, 0),
-    ("history", Kind::Stream, Overflow::Block, 20),
-    ("state", Kind::State, Overflow::Block, 0),
-];
 const PATTERNS: [&str; 4] = ["**", "block", "state", "history"];
-/// The first publish, the others subscribe; the second does both.
-const NODES: [&str; 4] = ["a", "b", "c", "d"];
 const PUBLISHING: usize = 2;
 const STEPS: usize = 250;
 
@@ -86,13 +79,6 @@ struct Subscription {
     keys: &'static str,
     subscriber: Subscriber,
     told: BTreeMap<(usize, usize), Told>,
-}
-
-/// What a subscription was told of one value of one node.
-#[derive(Debug, Default)]
-struct Told {
-    incarnation: u64,
-    last_seq: Option<u64>,
 }
 
 impl Bus {
@@ -348,162 +334,10 @@ impl Bus {
             }
         }
     }
-
-    /// The faults are over: everybody takes all there is, and has the latest.
-    async fn settle(&mut self) {
-        for link in 0..self.links.len() {
-            self.connect(link);
-            if let Some(link) = &self.links[link].link {
-                link.there.open();
-                link.back.open();
-            }
-        }
-        self.control_catches_up(1);
-        self.drain().await;
-        self.everybody_has_the_latest(false);
-        for node in 0..PUBLISHING {
-            for key in 0..KEYS.len() {
-                let Participant { publishers, published, node, present, .. } =
-                    &mut self.nodes[node];
-                let Some(publisher) = publishers.get(&key) else { continue };
-                let next = payload(stamp(node.info.incarnation.0, key, published[key] + 1));
-                publisher.try_publish(next).expect("nobody is behind");
-                published[key] += 1;
-                present[key] = true;
-            }
-        }
-        self.drain().await;
-        self.everybody_has_the_latest(true);
-    }
-
-    /// Links end only because they fell.
-    fn nobody_broke_the_protocol(&mut self) {
-        for Participant { node, .. } in &mut self.nodes {
-            while let Ok(LinkFault { error, .. }) = node.faults.try_recv() {
-                assert!(matches!(error, LaneError::Transport(_)), "{error}");
-            }
-        }
-    }
-
-    async fn drain(&mut self) {
-        let mut quiet = 0;
-        while quiet < 150 {
-            quiet += 1;
-            for node in 0..NODES.len() {
-                for subscription in 0..self.nodes[node].subscriptions.len() {
-                    if self.take_from(node, subscription, u64::MAX) > 0 {
-                        quiet = 0;
-                    }
-                }
-            }
-            sleep(Duration::from_millis(20)).await;
-            self.nobody_broke_the_protocol();
-        }
-    }
-
-    fn everybody_has_the_latest(&self, all: bool) {
-        for (to, participant) in self.nodes.iter().enumerate() {
-            for Subscription { keys, told, .. } in &participant.subscriptions {
-                for (from, publishing) in self.nodes[..PUBLISHING].iter().enumerate() {
-                    for key in publishing.publishers.keys().filter(|key| wants(keys, **key)) {
-                        let told = told.get(&(from, *key));
-                        let last_seq = told.and_then(|told| told.last_seq);
-                        let published = publishing.published[*key];
-                        // A state that was declared again has no value yet, and a stream
-                        // may have had nothing since the subscription.
-                        let is_state = KEYS[*key].1 == Kind::State;
-                        let excused = match (is_state, last_seq) {
-                            (true, _) => !publishing.present[*key],
-                            (false, last_seq) => last_seq.is_none() && !all,
-                        };
-                        assert!(
-                            last_seq == Some(published) || excused,
-                            "{keys} of {} has {told:?} of {} of {}, not {published}",
-                            NODES[to],
-                            KEYS[*key].0,
-                            NODES[from],
-                        );
-                    }
-                }
-            }
-        }
-    }
 }
 
 impl Participant {
     fn wants(&self, key: usize) -> bool {
         self.subscriptions.iter().any(|subscription| wants(subscription.keys, key))
-    }
-}
-
-fn wants(keys: &str, key: usize) -> bool {
-    keys == "**" || keys == KEYS[key].0
-}
-
-impl Told {
-    /// Checks what comes next against what came before.
-    fn note(&mut self, delivery: &Delivery, key: usize) {
-        let is_stream = KEYS[key].1 == Kind::Stream;
-        match delivery {
-            Delivery::Sample(Sample { incarnation, kind, seq, payload, .. }) => {
-                if self.incarnation == 0 {
-                    self.incarnation = incarnation.0;
-                }
-                assert_eq!(*kind, KEYS[key].1, "{delivery:?}");
-                assert_eq!(self.incarnation, incarnation.0, "{delivery:?}");
-                assert_eq!(*payload, world::payload(stamp(incarnation.0, key, *seq)));
-                match self.last_seq {
-                    Some(last) if is_stream => assert_eq!(*seq, last + 1, "{delivery:?}"),
-                    last => assert!(Some(*seq) > last, "{delivery:?}"),
-                }
-                self.last_seq = Some(*seq);
-            }
-            Delivery::Gap { from_seq, to_seq, .. } => {
-                assert!(is_stream && from_seq <= to_seq, "{delivery:?}");
-                if let Some(last) = self.last_seq {
-                    assert_eq!(*from_seq, last + 1, "{delivery:?}");
-                }
-                self.last_seq = Some(*to_seq);
-            }
-            Delivery::Restarted { incarnation, .. } => {
-                assert!(incarnation.0 > self.incarnation, "{delivery:?}");
-                *self = Self { incarnation: incarnation.0, last_seq: None };
-            }
-            Delivery::Ended { .. } => {}
-        }
-    }
-}
-
-/// Which publishing node and which key a delivery is of.
-fn place(delivery: &Delivery) -> (usize, usize) {
-    let (node, key) = match delivery {
-        Delivery::Sample(Sample { node, key, .. })
-        | Delivery::Gap { node, key, .. }
-        | Delivery::Restarted { node, key, .. }
-        | Delivery::Ended { node, key } => (node.as_str(), key.as_str()),
-    };
-    let node = NODES.iter().position(|name| *name == node).expect("a node");
-    (node, KEYS.iter().position(|it| it.0 == key).expect("a key"))
-}
-
-/// A number that no other sample has.
-fn stamp(incarnation: u64, key: usize, seq: u64) -> u64 {
-    (incarnation << 48) | ((key as u64) << 40) | seq
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
-
-    fn pick(&mut self, limit: usize) -> usize {
-        self.below(limit as u64) as usize
     }
 }

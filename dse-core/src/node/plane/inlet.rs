@@ -111,17 +111,24 @@ impl Inlet {
         Ok(self.meter)
     }
 
-    /// The subscriptions have changed from those of `old` to those of `new`.
-    pub(super) fn refresh(&mut self, old: &[Stage], new: &mut [Stage], link: &Arc<Link>) {
-        let mut before = std::mem::take(&mut self.taps);
-        for place in 0..new.len() {
-            let same = |outlet: &Outlet| old[outlet.stage].is_of(&new[place]);
-            if let Some(known) = before.iter().position(same) {
-                let tap = before.swap_remove(known).tap;
-                self.taps.push(Outlet { tap, stage: place });
-            } else {
-                self.tap(place, new, link);
+    /// The subscriptions have changed: those of before have these places now, or none, and
+    /// these are new. Only the new ones are compared with the key.
+    pub(super) fn refresh(
+        &mut self,
+        moved: &[Option<usize>],
+        fresh: &[usize],
+        stages: &mut [Stage],
+        link: &Link,
+    ) {
+        self.taps.retain_mut(|outlet| match moved[outlet.stage] {
+            Some(stage) => {
+                outlet.stage = stage;
+                true
             }
+            None => false,
+        });
+        for place in fresh {
+            self.tap(*place, stages, link);
         }
     }
 

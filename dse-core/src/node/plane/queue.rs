@@ -286,8 +286,13 @@ impl State {
     }
 
     fn position(&mut self, node: &NodeId, key: &Key) -> Arc<Position> {
-        if self.positions.len() >= POSITIONS_PER_SUBSCRIPTION {
-            self.positions.retain(|_, position| Arc::strong_count(position) > 1);
+        // A node that has many keys come and go makes room among its own first.
+        for own in [true, false] {
+            if self.positions.len() >= POSITIONS_PER_SUBSCRIPTION {
+                self.positions.retain(|(owner, _), position| {
+                    own && owner != node || Arc::strong_count(position) > 1
+                });
+            }
         }
         let new = || Arc::new(Position::new(node.clone(), key.clone()));
         let position = self.positions.entry((node.clone(), key.clone())).or_insert_with(new);
@@ -365,8 +370,11 @@ mod tests {
             let (incarnation, kind) = (Incarnation(1), Kind::Stream);
             let sequence = Sequence { incarnation, kind, encoding: "".into(), next_seq: 1 };
             let meter = Arc::new(Meter::new(alias, Arc::clone(&self.link), 0));
-            let key = Key::new(format!("x/{alias}")).expect("a key");
-            self.queue.tap(&self.node, &key, sequence, &meter)
+            self.queue.tap(&self.node, &self.key(alias), sequence, &meter)
+        }
+
+        fn key(&self, alias: u32) -> Key {
+            Key::new(format!("x/{alias}")).expect("a key")
         }
 
         fn append(&self, tap: usize, item: Item) {
@@ -417,6 +425,20 @@ mod tests {
         assert!(!trial.take().iter().any(is_late));
         let told: Vec<_> = trial.take().into_iter().skip_while(|item| !is_late(item)).collect();
         assert!(matches!(told[..], [Item::From(_), _, Item::Ended { closed: true }]));
+    }
+
+    #[test]
+    fn keys_that_come_and_go_make_a_subscription_forget_no_other_node() {
+        let trial = Trial::new(1);
+        let mut state = trial.queue.state();
+        let (other, key) = (NodeId::new("b").expect("a node id"), Key::new("x").expect("a key"));
+        state.position(&other, &key);
+        for index in 0..=POSITIONS_PER_SUBSCRIPTION {
+            state.position(&trial.node, &Key::new(format!("y/{index}")).expect("a key"));
+        }
+        assert!(state.positions.len() < POSITIONS_PER_SUBSCRIPTION);
+        assert!(state.positions.contains_key(&(other, key)));
+        assert!(state.positions.contains_key(&(trial.node.clone(), trial.key(0))));
     }
 
     #[test]

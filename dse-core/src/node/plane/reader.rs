@@ -262,9 +262,13 @@ impl Reader {
     fn refresh(&mut self) {
         let table = Arc::clone(&self.table.borrow_and_update());
         let mut stages: Vec<Stage> = table.iter().map(Stage::new).collect();
+        let place_of = |old: &Stage| stages.iter().position(|new| old.is_of(new));
+        let moved: Vec<Option<usize>> = self.stages.iter().map(place_of).collect();
+        let is_new = |place: &usize| !moved.contains(&Some(*place));
+        let fresh: Vec<usize> = (0..stages.len()).filter(is_new).collect();
         for place in &mut self.places {
             if let Place::Begun(inlet) = place {
-                inlet.refresh(&self.stages, &mut stages, &self.link);
+                inlet.refresh(&moved, &fresh, &mut stages, &self.link);
             }
         }
         self.stages = stages;
