@@ -13,7 +13,7 @@ cargo xtask <task>
   ci [--without-tests]     every other check: format, lints, docs, features, trees
   mutants                  plants deliberate bugs in a copy and sees who catches them
       --only TEXT          only those with this text in their names
-      --with CATCHER       only this catcher: tests
+      --with CATCHER       only this catcher: tests or sim
       --matrix             every catcher on every bug, not only until one caught it
       --markdown FILE      writes the table there as well
   demo                     tells the story of the bus with real nodes

@@ -20,33 +20,31 @@ pub(super) struct Catcher {
     commands: fn(&str) -> Option<Commands>,
 }
 
-/// Arguments for cargo.
+/// Arguments for cargo test.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Commands {
     build: &'static [&'static str],
+    /// For the test programs.
     run: &'static [&'static str],
 }
 
 /// In the order in which they are set on a mutation.
-pub(super) const CATCHERS: [Catcher; 1] = [Catcher { name: "tests", commands: tests }];
+pub(super) const CATCHERS: [Catcher; 2] =
+    [Catcher { name: "tests", commands: tests }, Catcher { name: "sim", commands: sim }];
 
+/// Only the tests that are about such files: scenarios on the simulated bus and the
+/// codec's, or those of links and of the data plane.
 fn tests(file: &str) -> Option<Commands> {
     Some(if is_protocol(file) {
-        Commands {
-            build: &[
-                "test", "-p", "dse-core", "--test", "protocol", "--test", "wire", "--test", "keys",
-                "--no-run",
-            ],
-            run: &[
-                "test", "-p", "dse-core", "--test", "protocol", "--test", "wire", "--test", "keys",
-            ],
-        }
+        Commands { build: PROTOCOL_TESTS, run: &["--skip", "chaos"] }
     } else {
-        Commands {
-            build: &["test", "-p", "dse-core", "--lib", "--test", "plane", "--no-run"],
-            run: &["test", "-p", "dse-core", "--lib", "--test", "plane"],
-        }
+        Commands { build: NODE_TESTS, run: &[] }
     })
+}
+
+/// Random schedules. The simulated bus has links and a protocol, no runtime.
+fn sim(file: &str) -> Option<Commands> {
+    is_protocol(file).then_some(Commands { build: PROTOCOL_TESTS, run: &["chaos"] })
 }
 
 fn is_protocol(file: &str) -> bool {
@@ -137,6 +135,7 @@ impl<'a> Hunt<'a> {
 
     fn build(&self, commands: Commands) -> Result<()> {
         let mut cargo = shell::cargo(commands.build.iter().copied());
+        cargo.arg("--no-run");
         let output = self.at_home(&mut cargo).output().context("cannot start cargo")?;
         if !output.status.success() {
             let words = String::from_utf8_lossy(&output.stderr);
@@ -147,7 +146,8 @@ impl<'a> Hunt<'a> {
 
     /// Runs within limits of time and memory: a mutation may make a loop without end.
     fn run(&self, commands: Commands, limit: Duration) -> Result<(Output, Duration)> {
-        let cargo = shell::cargo(commands.run.iter().copied());
+        let mut cargo = shell::cargo(commands.build.iter().copied());
+        cargo.arg("--").args(commands.run);
         let mut command = Command::new("timeout");
         command.args(["--signal=KILL", &limit.as_secs().to_string(), "sh", "-c"]);
         command.arg(format!("ulimit -v {MEMORY_KIB}; exec \"$0\" \"$@\""));
@@ -166,6 +166,7 @@ impl<'a> Hunt<'a> {
             .current_dir(self.tree.root())
             .env("CARGO_TARGET_DIR", self.tree.target())
             .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
             // A mutation may leave something unused.
             .env("RUSTFLAGS", "--cap-lints=allow")
             .env("RUST_BACKTRACE", "0")
@@ -184,6 +185,13 @@ fn named(output: &str) -> String {
         [first, others @ ..] => format!("{first} and {} more", others.len()),
     }
 }
+
+const PROTOCOL_TESTS: &[&str] = &[
+    "test", "-p", "dse-sim", "-p", "dse-core", "--lib", "--test", "protocol", "--test", "wire",
+    "--test", "keys",
+];
+const NODE_TESTS: &[&str] =
+    &["test", "-p", "dse-core", "--lib", "--test", "plane", "--test", "data_frames"];
 
 /// Before it is known how long a catcher takes.
 const UNMUTATED_LIMIT: Duration = Duration::from_secs(1800);
