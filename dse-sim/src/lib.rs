@@ -15,4 +15,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod args;
+pub mod play;
+pub mod schedule;
+pub mod shrink;
+pub mod trial;
 pub mod world;

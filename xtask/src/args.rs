@@ -24,7 +24,9 @@ cargo xtask <task>
   bench                    measures throughput and round trip beside the bare transports
       --transport T        only this one
       --quick              short runs, for a first look
-      --json FILE          writes the figures there as well";
+      --json FILE          writes the figures there as well
+  sim                      random schedules on a simulated bus, held against the laws
+      --seeds N            how many; --help tells the other flags";
 
 /// One task with its options.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,6 +37,7 @@ pub(crate) enum Task {
     Mutants(MutantsOptions),
     Demo(DemoOptions),
     Bench { arguments: Vec<String> },
+    Sim { arguments: Vec<String> },
 }
 
 /// How the demo is told.
@@ -82,6 +85,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
         Some("mutants") => parse_mutants(arguments).map(Task::Mutants),
         Some("demo") => parse_demo(arguments).map(Task::Demo),
         Some("bench") => Ok(Task::Bench { arguments: arguments.collect() }),
+        Some("sim") => Ok(Task::Sim { arguments: arguments.collect() }),
         Some(other) => Err(format!("there is no task {other}")),
     }
 }

@@ -10,6 +10,7 @@ mod ci;
 mod demo;
 mod mutants;
 mod shell;
+mod sim;
 mod table;
 mod test;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Task::Mutants(options) => mutants::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Bench { arguments } => bench::run(&arguments),
+        Task::Sim { arguments } => sim::run(&arguments),
     };
     match held {
         Ok(true) => ExitCode::SUCCESS,

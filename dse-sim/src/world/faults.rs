@@ -129,6 +129,11 @@ impl World {
         }
     }
 
+    /// Everything takes its usual time again.
+    pub fn end_slowness(&mut self) {
+        self.slow.clear();
+    }
+
     /// Delivers the next message from one node to another, in whichever of their links
     /// one waits. Time does not pass. False if none waits.
     pub fn deliver_next(&mut self, from: &str, to: &str) -> bool {

@@ -356,6 +356,16 @@ impl Node {
         self.peers().into_iter().find(|status| status.info.node == *peer)?.link
     }
 
+    /// Did it say last of this member that it left? Where laws are checked.
+    pub fn believes_left(&self, member: &str) -> bool {
+        self.mirror.has_left(&super::id(member))
+    }
+
+    /// Did it say last of this member that it is down? Where laws are checked.
+    pub fn believes_down(&self, member: &str) -> bool {
+        self.mirror.is_down(&super::id(member))
+    }
+
     /// What its control bus counted.
     pub fn counters(&self) -> Counters {
         self.bus().counters()

@@ -22,6 +22,14 @@ impl World {
         self.log(index, &text);
     }
 
+    /// Puts a line of the test's own into the transcript.
+    pub fn remark(&mut self, text: &str) {
+        if self.options.transcript {
+            let seconds = self.now as f64 / 1e9;
+            self.transcript.push(format!("{seconds:>11.6} ---- {text}"));
+        }
+    }
+
     pub(super) fn log(&mut self, index: usize, text: &str) {
         if !self.options.transcript {
             return;

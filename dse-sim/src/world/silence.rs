@@ -116,6 +116,13 @@ impl World {
         other.state == State::Up
             && node.paused.is_none()
             && !self.is_cut(other.node, self.links[link].ends[side].node)
+            && !self.is_too_slow(other.node, self.links[link].ends[side].node)
+    }
+
+    /// Would the answer to a probe come too late?
+    fn is_too_slow(&self, a: usize, b: usize) -> bool {
+        let extra = |pair| self.slow.get(&pair).copied().unwrap_or(0);
+        extra((a, b)) + extra((b, a)) > nanos(PROBE)
     }
 }
 

@@ -137,6 +137,12 @@ impl World {
         self.command(name, Command::Unsubscribe { subscription });
     }
 
+    /// Declares a state and waits for no word of it: for worlds that keep no events.
+    pub fn declare_quietly(&mut self, name: &str, text: &str) {
+        let (ticket, declaration) = (self.ticket(), declaration(text));
+        self.command(name, Command::Declare { ticket, declaration });
+    }
+
     /// Gives a command that is carried out at once or never.
     ///
     /// # Errors
@@ -175,6 +181,11 @@ impl World {
     pub fn watched(&self, link: LinkId) -> Watch {
         let (link, side) = place_of(link);
         self.links[link].ends[side].watch
+    }
+
+    /// Was there ever a node of this name?
+    pub fn has(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
     }
 
     /// Does a node of this name run?

@@ -166,6 +166,14 @@ impl Mirror {
         }
     }
 
+    pub(in crate::world) fn has_left(&self, node: &NodeId) -> bool {
+        matches!(self.members.get(node), Some(Seen::Left { .. }))
+    }
+
+    pub(in crate::world) fn is_down(&self, node: &NodeId) -> bool {
+        matches!(self.members.get(node), Some(Seen::Down { .. }))
+    }
+
     pub(super) fn is_up(&self, node: &NodeId) -> bool {
         matches!(self.members.get(node), Some(Seen::Up { .. }))
     }

@@ -1,0 +1,76 @@
+//! `dse-sim`, which `cargo xtask sim` builds and runs.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use dse_sim::args::{self, Task};
+use dse_sim::shrink::shrink;
+use dse_sim::trial::Trial;
+
+fn main() -> ExitCode {
+    let held = match args::parse(std::env::args().skip(1)) {
+        Err(error) => {
+            eprintln!("error: {error}\n\n{}", args::USAGE);
+            return ExitCode::from(2);
+        }
+        Ok(Task::Help) => {
+            println!("{}", args::USAGE);
+            true
+        }
+        Ok(Task::Seeds { like, from, count }) => seeds(&like, from, count),
+        Ok(Task::One { trial, trace }) => one(&trial, trace),
+    };
+    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs seeds until one fails. True if none does.
+fn seeds(like: &Trial, from: u64, count: u64) -> bool {
+    let started = Instant::now();
+    let mut steps = 0;
+    for number in 0..count {
+        let trial = Trial { seed: from.wrapping_add(number), ..like.clone() };
+        let outcome = trial.run(false);
+        steps += outcome.steps;
+        if let Some(failure) = outcome.failure {
+            println!("seed {} fails at {}:\n{}\n", trial.seed, failure.place, failure.what);
+            println!("it has {} acts; shrinking ...", outcome.acts);
+            let small = shrink(&trial, &failure, outcome.acts, PLAYS);
+            println!("{} acts are left. Replay with\n\n  {}", acts(&small), args::replay(&small));
+            return false;
+        }
+        if (number + 1) % 1000 == 0 {
+            eprintln!("{} seeds, {}", number + 1, speed(steps, started));
+        }
+    }
+    println!("{count} seeds from {from} on hold: {}", speed(steps, started));
+    true
+}
+
+fn speed(steps: u64, since: Instant) -> String {
+    let seconds = since.elapsed().as_secs_f64();
+    let each = steps as f64 / seconds.max(1e-9);
+    format!("{steps} steps in {seconds:.1} s, {each:.0} steps a second")
+}
+
+fn one(trial: &Trial, trace: bool) -> bool {
+    let outcome = trial.run(trace);
+    for line in &outcome.transcript {
+        println!("{line}");
+    }
+    match outcome.failure {
+        None => println!("seed {} holds: {} steps", trial.seed, outcome.steps),
+        Some(failure) => {
+            println!("seed {} fails at {}:\n{}", trial.seed, failure.place, failure.what);
+            return false;
+        }
+    }
+    true
+}
+
+fn acts(trial: &Trial) -> usize {
+    trial.only.as_ref().map_or(0, Vec::len)
+}
+
+/// How many plays a failing seed is shrunk with.
+const PLAYS: usize = 600;

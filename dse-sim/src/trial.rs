@@ -1,0 +1,145 @@
+//! Trials: a schedule of a seed, played to its end in a fresh world, and what came of it.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::sync::Once;
+
+use crate::play::Play;
+use crate::schedule::{Act, Acts, Setup};
+
+/// What is to be tried.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// Decides everything that the rest does not.
+    pub seed: u64,
+    /// How many members there are; without, the seed decides.
+    pub nodes: Option<usize>,
+    /// For how many steps the world is troubled, before all faults end. A step is one
+    /// input handed to one node's control bus.
+    pub steps: u64,
+    /// Which acts of the seed happen, by number in rising order; without, all, as many as
+    /// the steps take.
+    pub only: Option<Vec<usize>>,
+    /// Members that take no part.
+    pub without: Vec<usize>,
+    /// Clocks agree, latencies are even, the configuration is the default.
+    pub plain: bool,
+}
+
+/// What came of a trial.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// All steps, those to the bus's rest included.
+    pub steps: u64,
+    /// How many acts of the seed there were.
+    pub acts: usize,
+    /// What broke, if anything did.
+    pub failure: Option<Failure>,
+    /// All that happened, in words, if it was wanted.
+    pub transcript: Vec<String>,
+}
+
+/// A law that was broken, or a control bus that panicked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Where in the source it was found: two failures of one place count as the same.
+    pub place: String,
+    /// What is wrong, in words.
+    pub what: String,
+}
+
+impl Trial {
+    /// All of a seed.
+    pub fn new(seed: u64, nodes: Option<usize>, steps: u64) -> Self {
+        Self { seed, nodes, steps, only: None, without: Vec::new(), plain: false }
+    }
+
+    /// The world that it plays in.
+    pub fn setup(&self) -> Setup {
+        let setup = Setup::of(self.seed, self.nodes);
+        if self.plain { setup.plain() } else { setup }
+    }
+
+    /// The acts that happen, each with its number.
+    pub fn acts(&self) -> Vec<(usize, Act)> {
+        let acts = Acts::of(self.seed, self.setup().nodes).enumerate();
+        match &self.only {
+            Some(only) => {
+                let end = only.last().map_or(0, |last| last + 1);
+                acts.take(end).filter(|(number, _)| only.binary_search(number).is_ok()).collect()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// Plays it. Nothing that goes wrong in it is lost or printed.
+    pub fn run(&self, transcript: bool) -> Outcome {
+        let setup = self.setup();
+        let nodes = setup.nodes;
+        let cast = (0..nodes).filter(|member| !self.without.contains(member)).collect();
+        let mut play = Play::new(self.seed, setup, cast, transcript);
+        let mut acts = 0;
+        let failure = caught(|| {
+            if self.only.is_some() {
+                for (_, act) in self.acts() {
+                    acts += 1;
+                    play.act(&act);
+                }
+            } else {
+                for act in Acts::of(self.seed, nodes) {
+                    if play.world().steps() >= self.steps || acts as u64 >= self.steps {
+                        break;
+                    }
+                    acts += 1;
+                    play.act(&act);
+                }
+            }
+            play.calm();
+        });
+        let transcript = play.world().transcript().to_vec();
+        Outcome { steps: play.world().steps(), acts, failure, transcript }
+    }
+}
+
+/// Runs this and says where and how it panicked, if it did.
+fn caught(run: impl FnOnce()) -> Option<Failure> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !note(info) {
+                before(info);
+            }
+        }));
+    });
+    CAUGHT.with_borrow_mut(|caught| *caught = Some(None));
+    let ended = catch_unwind(AssertUnwindSafe(run));
+    let noted = CAUGHT.with_borrow_mut(Option::take).flatten();
+    match ended {
+        Ok(()) => None,
+        Err(_) => Some(noted.unwrap_or_else(|| Failure {
+            place: "unknown".to_owned(),
+            what: "a panic of which nothing is known".to_owned(),
+        })),
+    }
+}
+
+thread_local! {
+    /// Some while a trial runs on this thread; in it, how it panicked.
+    static CAUGHT: RefCell<Option<Option<Failure>>> = const { RefCell::new(None) };
+}
+
+/// Notes a panic of a trial. False if there is none on this thread.
+fn note(info: &PanicHookInfo<'_>) -> bool {
+    CAUGHT.with_borrow_mut(|caught| {
+        let Some(caught) = caught else { return false };
+        let payload = info.payload();
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+        let place =
+            info.location().map_or_else(String::new, |at| format!("{}:{}", at.file(), at.line()));
+        let what = text.unwrap_or("a panic without a text").to_owned();
+        *caught = Some(Failure { place, what });
+        true
+    })
+}
