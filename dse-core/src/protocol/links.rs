@@ -152,7 +152,13 @@ impl ControlBus {
         if let Some(certified) = identity.filter(|name| !allows(name, &hello.node)) {
             return Some(RejectReason::WrongIdentity { certified: certified.into() });
         }
-        if self.peers.is_open(&hello.node) {
+        self.no_room_for(hello)
+    }
+
+    /// Which limit a peer would pass by opening a link, if it would. Who claims an id that
+    /// is here already takes no room: a contest decides which of the two stays.
+    fn no_room_for(&self, hello: &Hello) -> Option<RejectReason> {
+        if hello.node == self.config.node || self.peers.is_open(&hello.node) {
             return None;
         }
         let limit = if self.config.role == Role::Guest { 0 } else { self.config.guests_max };
@@ -160,8 +166,8 @@ impl ControlBus {
             return Some(RejectReason::GuestsFull { limit: limit as u32 });
         }
         let limit = self.config.peers_max;
-        // This node is a member too.
-        if hello.role == Role::Member && self.peers.open_members().count() + 1 >= limit {
+        let own = usize::from(self.config.role == Role::Member);
+        if hello.role == Role::Member && self.peers.open_members().count() + own >= limit {
             return Some(RejectReason::BusFull { limit: limit as u32 });
         }
         None
@@ -284,7 +290,16 @@ impl ControlBus {
             let error = DialError::Fell("what was known of it was forgotten meanwhile".into());
             return self.close_handshake(id, error);
         }
-        self.open(id);
+        self.open_if_room(id);
+    }
+
+    /// Others may have opened since the Hello came.
+    fn open_if_room(&mut self, id: LinkId) {
+        let Some(hello) = self.links.get(&id).and_then(Link::hello).cloned() else { return };
+        match self.no_room_for(&hello) {
+            Some(reason) => self.refuse(id, &hello, reason),
+            None => self.open(id),
+        }
     }
 
     /// Do we still know of the peer's index at least what our Open said?
@@ -302,6 +317,10 @@ impl ControlBus {
         if held && open.held.is_some() {
             let echo = hello.link_nonce;
             return self.reject(id, echo, RejectReason::Duplicate);
+        }
+        if let Some(reason) = self.no_room_for(hello) {
+            let hello = hello.clone();
+            return self.refuse(id, &hello, reason);
         }
         self.send_open(id);
         self.open(id);

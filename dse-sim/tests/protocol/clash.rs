@@ -203,3 +203,22 @@ fn the_loser_leaves_its_peers_in_order() {
     let refused = |event: &Event| matches!(event, Event::DialFailed { seed: false, .. });
     assert!(world.node("c").count(refused) < 5, "the loser is not dialled on and on");
 }
+
+#[test]
+fn on_a_full_bus_a_second_node_of_one_id_is_a_clash_and_no_lack_of_room() {
+    let mut world = World::new(9);
+    for name in ["a", "b"] {
+        world.start_with(name, |config| config.peers_max = 2);
+    }
+    world.join("b", "a");
+    world.run_until_quiet();
+    world.start_with("twin", |config| {
+        config.node = id("a");
+        config.peers_max = 2;
+    });
+    // It meets the holder of its id, who has no room for another member.
+    world.join("twin", "a");
+    world.run_until("the twin stops", |world| world.node("twin").stopped.is_some());
+    let reason = world.node("twin").stopped.clone();
+    assert_eq!(reason, Some(StopReason::Clash { winner: Some(endpoint("a")) }));
+}

@@ -6,7 +6,7 @@ use dse_core::protocol::{
     Command, CommandError, DialError, Event, RejectReason, Role, SubscriptionId,
 };
 
-use dse_sim::world::{Notice, World, declaration, expr, is};
+use dse_sim::world::{Latency, Notice, World, declaration, expr, is};
 
 fn with_guest() -> World {
     let mut world = World::new(1);
@@ -133,4 +133,36 @@ fn a_guest_sees_members_come_and_go_by_its_links_alone() {
     assert_eq!(world.node("guest").linked(), ["a", "b"]);
     let refused = |event: &Event| matches!(event, Event::PeerRefused { node: Some(node), .. } if is(node, "guest"));
     assert_eq!(world.node("a").count(refused), 0);
+}
+
+#[test]
+fn guests_that_come_together_are_no_more_than_may_come() {
+    for seed in 0..20 {
+        // Hellos of all come before the first link opens.
+        let latency = Latency::between(Duration::from_millis(1), Duration::from_millis(50));
+        let mut world = World::with_latency(seed, latency);
+        world.start_with("a", |config| config.guests_max = 1);
+        for guest in ["g", "h", "i"] {
+            world.start_guest(guest, "a");
+        }
+        world.run_for(Duration::from_secs(1));
+        assert_eq!(world.node("a").linked().len(), 1);
+    }
+}
+
+#[test]
+fn a_guest_of_a_full_bus_has_a_link_with_every_member() {
+    let mut world = World::new(5);
+    world.start_with("guest", |config| {
+        config.role = Role::Guest;
+        config.endpoints.clear();
+        config.peers_max = 3;
+    });
+    for name in ["a", "b", "c"] {
+        world.start_with(name, |config| config.peers_max = 3);
+        world.join(name, "a");
+        world.join("guest", name);
+        world.run_until_quiet();
+    }
+    assert_eq!(world.node("guest").linked(), ["a", "b", "c"]);
 }

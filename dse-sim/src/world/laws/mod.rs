@@ -158,6 +158,13 @@ fn one_link_for_each_pair(node: &Node) {
         let present = node.is_guest() || node.mirror.is_up(&peer.node);
         assert!(present, "{}: {} has a link and is not up", node.name, peer.node);
     }
+    // Nobody is told that a guest leaves, so the node itself is asked.
+    let peers = node.peers().into_iter();
+    let guests = peers.filter(|peer| peer.info.role == Role::Guest && peer.link.is_some()).count();
+    let config = node.config();
+    let own = usize::from(!node.is_guest());
+    let within = up + own <= config.peers_max && guests <= config.guests_max;
+    assert!(within, "L6: {}: {up} members and {guests} guests are too many", node.name);
     assert_eq!(up, members, "{}: links that the node does not know", node.name);
     let told = node.mirror.present().count();
     assert!(node.is_guest() || told == up, "{}: {told} are up, {up} have a link", node.name);
