@@ -7,9 +7,9 @@ mod trees;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::{shell, test};
+use crate::{shell, sim, test};
 
 /// Runs all checks, one after the other, and says at the end which did not hold. True
 /// when all held.
@@ -73,7 +73,7 @@ impl StepResult {
 }
 
 /// The cheap ones first; then those that share what they compile.
-const STEPS: [Step; 15] = [
+const STEPS: [Step; 16] = [
     Step { name: "format", check: format },
     Step { name: "Cargo.lock is committed and fits", check: lock::is_committed },
     Step { name: "Cargo.lock has no library with a known hole", check: lock::is_sound },
@@ -97,6 +97,7 @@ const STEPS: [Step; 15] = [
     Step { name: "documentation", check: documentation },
     Step { name: "dse-node with one transport", check: single_transports },
     Step { name: "each transport alone", check: transports_alone },
+    Step { name: "random schedules on a simulated bus", check: simulation },
     Step { name: "the oldest supported Rust", check: oldest_rust },
 ];
 
@@ -176,6 +177,19 @@ fn deny() -> Result<Outcome> {
     cargo(["deny", "--all-features", "check"])
 }
 
+/// Seeds that everybody runs, then seeds that nobody has run.
+fn simulation() -> Result<Outcome> {
+    let since = std::time::UNIX_EPOCH.elapsed().context("the clock is before 1970")?;
+    let fresh = since.as_secs() * SEEDS;
+    for from in [0, fresh] {
+        let [from, seeds] = [from, SEEDS].map(|number| number.to_string());
+        if !sim::run(&["--from".to_owned(), from, "--seeds".to_owned(), seeds])? {
+            bail!("a seed fails; above is the command that replays it");
+        }
+    }
+    Ok(Outcome::Held)
+}
+
 fn oldest_rust() -> Result<Outcome> {
     let oldest = env!("CARGO_PKG_RUST_VERSION");
     let toolchain = format!("+{oldest}");
@@ -204,3 +218,5 @@ fn passes(command: &mut Command) -> Result<Outcome> {
 
 /// Features of dse-node, and crates behind `dse-transport-`.
 const TRANSPORTS: [&str; 3] = ["quic", "zmq", "mem"];
+/// How many seeds are simulated, twice: half a minute each on a busy machine.
+const SEEDS: u64 = 3000;

@@ -1,0 +1,41 @@
+//! The simulator itself: a seed decides everything, and seeds that once failed hold.
+
+use dse_sim::trial::Trial;
+
+/// Seeds that found a bug of the core, at the time, with what it was.
+const FOUND: [(u64, &str); 2] = [
+    (98, "two nodes of one id went on side by side on a full bus"),
+    (12, "a guest took itself for a member and had one link too few or too many"),
+];
+
+#[test]
+fn one_seed_gives_one_course_to_the_byte() {
+    let trial = Trial::new(7, Some(8), 2000);
+    let (one, again) = (trial.run(true), trial.run(true));
+    assert_eq!(one.failure, None);
+    assert!(one.transcript == again.transcript, "the same seed, another course");
+    let other = Trial::new(8, Some(8), 2000).run(true);
+    assert!(one.transcript != other.transcript, "the seed decides nothing");
+}
+
+#[test]
+fn a_seed_is_replayed_by_the_numbers_of_its_acts() {
+    let whole = Trial::new(3, None, 2000);
+    let outcome = whole.run(true);
+    let listed = Trial { only: Some((0..outcome.acts).collect()), ..whole };
+    assert!(listed.run(true).transcript == outcome.transcript, "another course by list");
+}
+
+#[test]
+fn keeping_a_transcript_changes_nothing() {
+    let trial = Trial::new(5, None, 2000);
+    assert_eq!(trial.run(true).steps, trial.run(false).steps);
+}
+
+#[test]
+fn seeds_that_found_something_hold() {
+    for (seed, found) in FOUND {
+        let failure = Trial::new(seed, None, 3000).run(false).failure;
+        assert_eq!(failure, None, "seed {seed}: {found}");
+    }
+}
