@@ -16,7 +16,9 @@ cargo xtask sim [flags]     random schedules on a simulated bus, held against th
   --without LIST members that take no part, by number
   --plain        clocks agree, latencies are even, the configuration is the default
 
-A seed that fails is shrunk, and the command that replays it is printed.";
+A seed that fails is shrunk, and the command that replays it is printed.
+
+cargo xtask sim explore     everything that can happen in small worlds; see its --help";
 
 /// What is to be done.
 #[derive(Clone, Debug)]

@@ -9,6 +9,9 @@ use dse_sim::shrink::shrink;
 use dse_sim::trial::Trial;
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|task| task == "explore") {
+        return explore();
+    }
     let held = match args::parse(std::env::args().skip(1)) {
         Err(error) => {
             eprintln!("error: {error}\n\n{}", args::USAGE);
@@ -22,6 +25,17 @@ fn main() -> ExitCode {
         Ok(Task::One { trial, trace }) => one(&trial, trace),
     };
     if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn explore() -> ExitCode {
+    match dse_sim::explore::args::run(std::env::args().skip(2)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}\n\n{}", dse_sim::explore::args::USAGE);
+            ExitCode::from(2)
+        }
+    }
 }
 
 /// Runs seeds until one fails. True if none does.

@@ -26,7 +26,8 @@ cargo xtask <task>
       --quick              short runs, for a first look
       --json FILE          writes the figures there as well
   sim                      random schedules on a simulated bus, held against the laws
-      --seeds N            how many; --help tells the other flags";
+      --seeds N            how many; --help tells the other flags
+      explore              instead: everything that can happen in small worlds";
 
 /// One task with its options.
 #[derive(Debug, PartialEq, Eq)]

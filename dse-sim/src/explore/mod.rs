@@ -1,0 +1,20 @@
+//! The exhaustive check: all that can happen in a small world, each state once.
+
+pub mod args;
+mod canon;
+mod clock;
+mod graph;
+mod link;
+mod mirror;
+mod node;
+mod plot;
+mod search;
+mod settled;
+mod state;
+mod story;
+mod worlds;
+
+pub use plot::{Faults, Plot};
+pub use search::{Outcome, search};
+pub use state::Broken;
+pub use worlds::worlds;

@@ -1,0 +1,278 @@
+//! One node of a small world, and what must hold at it after each of its steps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use dse_core::protocol::{
+    Command, Config, ControlBus, Declaration, Event, Incarnation, Input, Instant, Key, KeyExpr,
+    LinkId, Match, Output, Role, StopReason, SubscriptionId, Ticket,
+};
+
+use super::canon::{Canon, Known};
+use super::mirror::Mirror;
+use super::plot::Wish;
+use crate::world::expr;
+
+pub(super) type Index = BTreeMap<Key, Declaration>;
+
+/// A place and the process that runs there, if one does.
+#[derive(Clone)]
+pub(super) struct Node {
+    pub(super) core: Option<Box<ControlBus>>,
+    /// How many of its lives have begun.
+    pub(super) lives: usize,
+    /// How many of its later wishes it has told.
+    pub(super) said: usize,
+    /// How the last life ended, if by itself.
+    pub(super) stopped: Option<StopReason>,
+    pub(super) leaving: bool,
+    /// What its application knows from the events alone.
+    pub(super) mirror: Mirror,
+    /// What it declares itself.
+    pub(super) own: Index,
+    pub(super) subscriptions: BTreeMap<SubscriptionId, KeyExpr>,
+    /// What it asked the bus, and whether it was answered.
+    pub(super) asked: BTreeMap<Ticket, bool>,
+    /// Every index that each of its lives has had.
+    pub(super) history: Vec<(Incarnation, Vec<Index>)>,
+    /// The links that its core may name.
+    links: BTreeSet<LinkId>,
+    commands: u64,
+}
+
+impl Node {
+    /// A place where nothing runs yet.
+    pub(super) fn new() -> Self {
+        Self {
+            core: None,
+            lives: 0,
+            said: 0,
+            stopped: None,
+            leaving: false,
+            mirror: Mirror::default(),
+            own: Index::new(),
+            subscriptions: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            history: Vec::new(),
+            links: BTreeSet::new(),
+            commands: 0,
+        }
+    }
+
+    /// A process starts, with nothing but its configuration.
+    pub(super) fn start(&mut self, config: Config, seed: u64, now: u64) {
+        let history = std::mem::take(&mut self.history);
+        *self = Self { lives: self.lives + 1, said: self.said, history, ..Self::new() };
+        self.history.push((config.incarnation, vec![Index::new()]));
+        let core = ControlBus::new(config, seed, Instant::from_nanos(now));
+        self.core = Some(Box::new(core));
+    }
+
+    /// The process is no more, and all that it knew.
+    pub(super) fn end(&mut self) {
+        let Self { lives, said, stopped, history, .. } = std::mem::replace(self, Self::new());
+        *self = Self { lives, said, stopped, history, ..Self::new() };
+    }
+
+    pub(super) fn runs(&self) -> bool {
+        self.core.is_some()
+    }
+
+    /// Is it on the bus and means to stay?
+    pub(super) fn stays(&self) -> bool {
+        self.runs() && !self.leaving
+    }
+
+    pub(super) fn deadline(&self) -> Option<u64> {
+        Some(self.core.as_ref()?.poll_timeout()?.at.as_nanos())
+    }
+
+    /// The next command of its application.
+    pub(super) fn command(&mut self, wish: Wish) -> Command {
+        self.commands += 1;
+        let command = wish.command(self.commands);
+        if let Command::Request { ticket, .. } = &command {
+            self.asked.insert(*ticket, false);
+        }
+        if matches!(command, Command::Leave) {
+            self.leaving = true;
+        }
+        command
+    }
+
+    /// Hands the core an input and holds what comes out against what must hold.
+    ///
+    /// # Errors
+    /// The rule that was broken.
+    pub(super) fn feed(&mut self, now: u64, input: Input) -> Result<Vec<Output>, String> {
+        let Some(core) = &mut self.core else { return Ok(Vec::new()) };
+        match &input {
+            Input::LinkUp { link, .. } => drop(self.links.insert(*link)),
+            Input::LinkDown { link, .. } => drop(self.links.remove(link)),
+            _ => {}
+        }
+        let wish = match &input {
+            Input::Command(command) => Some(command.clone()),
+            _ => None,
+        };
+        let step = || {
+            core.handle_input(Instant::from_nanos(now), input);
+            std::iter::from_fn(|| core.poll_output()).collect::<Vec<_>>()
+        };
+        let outputs =
+            catch_unwind(AssertUnwindSafe(step)).map_err(|_| String::from("the core panics"))?;
+        self.check_links(&outputs)?;
+        self.settle(wish, &outputs);
+        self.check_events(&outputs)?;
+        self.check_state()?;
+        Ok(outputs)
+    }
+
+    /// The core names only links that it has.
+    fn check_links(&mut self, outputs: &[Output]) -> Result<(), String> {
+        for output in outputs {
+            let known = match output {
+                Output::Send { link, .. } | Output::Watch { link, .. } | Output::Probe { link } => {
+                    self.links.contains(link)
+                }
+                Output::Disconnect { link } => self.links.remove(link),
+                Output::Connect { .. } | Output::Event(_) => true,
+            };
+            if !known {
+                return Err(format!("it names a link that it has not: {output:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of what a command did, which the events of the same turn build on.
+    fn settle(&mut self, wish: Option<Command>, outputs: &[Output]) {
+        let done =
+            |output: &Output| matches!(output, Output::Event(Event::Done { result: Ok(()), .. }));
+        let accepted = outputs.iter().any(done);
+        match wish {
+            Some(Command::Declare { declaration, .. } | Command::Redeclare { declaration, .. })
+                if accepted =>
+            {
+                self.own.insert(declaration.key.clone(), declaration);
+            }
+            Some(Command::Undeclare { key, .. }) if accepted => {
+                self.own.remove(&key);
+                self.mirror.undeclared(&key);
+            }
+            Some(Command::Subscribe { subscription, keys, .. }) if accepted => {
+                self.subscriptions.insert(subscription, keys);
+            }
+            Some(Command::Unsubscribe { subscription }) => {
+                self.subscriptions.remove(&subscription);
+            }
+            _ => return,
+        }
+        if let Some((_, indexes)) = self.history.last_mut()
+            && !indexes.contains(&self.own)
+        {
+            indexes.push(self.own.clone());
+        }
+    }
+
+    /// Each event fits those before it, and each request is answered once.
+    fn check_events(&mut self, outputs: &[Output]) -> Result<(), String> {
+        let Some(core) = &self.core else { return Ok(()) };
+        for output in outputs {
+            let Output::Event(event) = output else { continue };
+            match event {
+                Event::Stopped { reason } => {
+                    self.leaving = true;
+                    self.stopped = Some(reason.clone());
+                }
+                Event::Answered { ticket, .. } => match self.asked.get_mut(ticket) {
+                    Some(answered) if !*answered => *answered = true,
+                    _ => return Err(format!("{event:?} comes twice or unasked")),
+                },
+                _ => {}
+            }
+            // A node that leaves tells no more of others.
+            if !self.leaving {
+                self.mirror.apply(event, core.config(), &self.own)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_state(&self) -> Result<(), String> {
+        let Some(core) = &self.core else { return Ok(()) };
+        let counters = core.counters();
+        if counters.faults > 0 || counters.unknown_messages > 0 {
+            return Err("it accuses an honest peer of breaking the protocol".into());
+        }
+        if self.leaving {
+            return Ok(());
+        }
+        self.check_open_links(core)?;
+        self.check_directory(core)
+    }
+
+    /// No peer has two links in use, and members are up exactly while they have one.
+    fn check_open_links(&self, core: &ControlBus) -> Result<(), String> {
+        let mut linked = BTreeMap::new();
+        for (link, peer) in self.mirror.in_use() {
+            if linked.insert(&peer.node, (link, peer.incarnation)).is_some() {
+                return Err(format!("it has two open links to {}", peer.node));
+            }
+        }
+        let peers = core.peers();
+        let open = peers
+            .iter()
+            .filter_map(|peer| Some((&peer.info.node, (peer.link?, peer.info.incarnation))));
+        if !open.eq(linked.iter().map(|(node, link)| (*node, *link))) {
+            return Err(format!("its events tell of links {linked:?}, its peers are {peers:?}"));
+        }
+        let members = peers.iter().filter(|peer| peer.info.role == Role::Member);
+        let members = members.filter(|peer| peer.link.is_some());
+        let up = self.mirror.present().map(|(node, incarnation, _)| (node, incarnation));
+        let guest = core.config().role == Role::Guest;
+        if !guest && !up.eq(members.map(|peer| (&peer.info.node, peer.info.incarnation))) {
+            return Err(format!("members are up without a link, or the reverse: {peers:?}"));
+        }
+        Ok(())
+    }
+
+    /// The directory is what the events add up to.
+    fn check_directory(&self, core: &ControlBus) -> Result<(), String> {
+        let own = (&core.config().node, core.config().incarnation, &self.own);
+        let mut told: Vec<_> = self.mirror.present().chain([own]).collect();
+        told.sort_by_key(|(node, ..)| *node);
+        let told = told.into_iter().flat_map(|(node, incarnation, index)| {
+            index.values().map(move |declaration| (node, incarnation, declaration))
+        });
+        let found = self.lookup();
+        let same = told.eq(found.iter().map(|m| (&m.node, m.incarnation, &m.declaration)));
+        if same { Ok(()) } else { Err(format!("its events do not add up to {found:?}")) }
+    }
+
+    pub(super) fn lookup(&self) -> Vec<Match> {
+        self.core.as_ref().map_or_else(Vec::new, |core| core.lookup(&expr("**")))
+    }
+
+    /// Writes down all that its future depends on.
+    pub(super) fn write(&self, canon: &mut Canon) -> Known {
+        canon.number(self.lives as u64);
+        canon.number(self.said as u64);
+        canon.number(u64::from(self.leaving));
+        canon.number(self.stopped.as_ref().map_or(0, |reason| match reason {
+            StopReason::Left => 1,
+            StopReason::Clash { .. } => 2,
+        }));
+        for (_, indexes) in &self.history {
+            canon.number(indexes.len() as u64);
+        }
+        if let Some(core) = &self.core {
+            canon.write(&self.own);
+            canon.write(&self.subscriptions);
+            canon.write(&self.asked);
+            canon.write(&self.mirror);
+            canon.write(core);
+        }
+        canon.end_node()
+    }
+}
