@@ -46,8 +46,6 @@ pub struct ControlBus {
     pub(super) now: Instant,
     pub(super) phase: Phase,
     pub(super) claim: Claim,
-    /// Was any link ever open?
-    pub(super) had_links: bool,
     pub(super) random: Random,
     pub(super) timers: Timers,
     /// Drained after each input: no part of the state that the next one meets.
@@ -90,7 +88,6 @@ impl ControlBus {
             now,
             phase: Phase::Running,
             claim,
-            had_links: false,
             random,
             timers: Timers::default(),
             outbox: Outbox::default(),

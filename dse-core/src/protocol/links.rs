@@ -341,7 +341,6 @@ impl ControlBus {
         let replaced = self.adopt(id, &hello);
         self.dial_opened(&node);
         self.dial_may_be_listed(id);
-        self.had_links = true;
 
         let Some(peer) = self.peers.get(&node) else { return };
         let info = peer.info.clone();

@@ -37,6 +37,9 @@ impl ControlBus {
             self.dial_lost(node, info.endpoints, info.role == Role::Member, brief);
         }
         self.after_loss(link, node, error);
+        self.update_claim();
+        self.leave_progress();
+        self.reconsider(node);
     }
 
     fn member_down(&mut self, node: &NodeId, error: &str) {
@@ -63,6 +66,8 @@ impl ControlBus {
             self.dial_lost(node, Vec::new(), false, 0);
         }
         self.after_loss(link, node, "the node left");
+        self.leave_progress();
+        self.reconsider(node);
     }
 
     fn after_loss(&mut self, link: LinkId, node: &NodeId, error: &str) {
@@ -70,16 +75,14 @@ impl ControlBus {
         self.contest_link_gone(node, link);
         self.request_lost(node, error);
         self.wanted_changed();
-        self.update_claim();
-        self.leave_progress();
-        self.reconsider(node);
     }
 
-    /// Who once had links and lost them all has the weaker claim to its id
-    /// (PROTOCOL.md §5.2). The claim is constant while any link is open, so links that
-    /// are about to open with the old one are given up.
+    /// Whose last open link fell may have been cut off while another took its place: it
+    /// has the weaker claim to its id from now on (PROTOCOL.md §5.2). The claim is constant
+    /// while any link is open, so links that are about to open with the old one are given
+    /// up.
     fn update_claim(&mut self) {
-        if self.claim.returned || !self.had_links || self.peers.any_open() {
+        if self.claim.returned || self.peers.any_open() {
             return;
         }
         self.claim.returned = true;

@@ -173,6 +173,43 @@ fn who_lost_all_links_has_the_weaker_claim_however_old() {
 }
 
 #[test]
+fn who_was_left_by_all_in_order_keeps_its_claim() {
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        world.start("x");
+        world.start("a");
+        world.join("a", "x");
+        world.run_until_quiet();
+        world.leave("a");
+        world.run_until_quiet();
+        start_twin(&mut world, 1_000_000);
+        world.join("twin", "x");
+        world.run_until_quiet();
+        assert_stopped_by(&world, "twin", "x");
+    }
+}
+
+#[test]
+fn a_peer_that_leaves_in_order_costs_a_newcomer_nothing() {
+    for seed in 0..200 {
+        let latency = Latency::between(Duration::from_micros(100), Duration::from_millis(20));
+        let mut world = World::with_latency(seed, latency);
+        world.start("x");
+        world.start("a");
+        world.join("a", "x");
+        world.run_until_quiet();
+        world.start("b");
+        world.join("b", "x");
+        world.run_for(Duration::from_millis(seed % 60));
+        world.leave("a");
+        world.run_until_quiet();
+        world.assert_linked("b", "x");
+        let failed = |event: &Event| matches!(event, Event::DialFailed { endpoint: at, .. } if *at == endpoint("x"));
+        assert_eq!(world.node("b").count(failed), 0, "seed {seed}");
+    }
+}
+
+#[test]
 fn the_hello_of_a_dead_process_evicts_nobody() {
     let mut world = with_x(1);
     world.start_stranger("ghost");
