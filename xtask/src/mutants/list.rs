@@ -85,12 +85,23 @@ mod tests {
     fn every_mutation_still_applies() -> Result<()> {
         let mutations = read()?;
         assert!(mutations.len() >= 25, "{} mutations are too few", mutations.len());
-        for mutation in mutations {
-            let source = fs::read_to_string(shell::root().join(&mutation.file))
-                .with_context(|| format!("{:?}: cannot read {}", mutation.name, mutation.file))?;
-            ensure!(mutation.edit(&source)? != source, "{:?} changes nothing", mutation.name);
-        }
+        let misfits: Vec<String> = mutations.iter().filter_map(misfit).collect();
+        assert!(misfits.is_empty(), "{}", misfits.join("\n"));
         Ok(())
+    }
+
+    fn misfit(mutation: &Mutation) -> Option<String> {
+        match fs::read_to_string(shell::root().join(&mutation.file)) {
+            Err(error) => {
+                Some(format!("{:?}: cannot read {}: {error}", mutation.name, mutation.file))
+            }
+            Ok(source) => match mutation.edit(&source) {
+                Err(error) => Some(error.to_string()),
+                Ok(edited) => {
+                    (edited == source).then(|| format!("{:?} changes nothing", mutation.name))
+                }
+            },
+        }
     }
 
     #[test]
