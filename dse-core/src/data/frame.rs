@@ -103,7 +103,7 @@ impl DataFrame {
             Body::Parts(parts) => Payloads::Parts(parts.into_iter()),
             Body::Whole(whole) => Payloads::Whole(whole),
         };
-        Records { head: self.head, body, time_ns: 0 }
+        Records { head: self.head, at: 0, body, time_ns: 0 }
     }
 }
 
@@ -113,13 +113,26 @@ const SKIP: u8 = 3;
 const END: u8 = 4;
 const CREDIT: u8 = 5;
 
+/// Longest record of a sample: five bytes of the alias and ten of each other number.
+const SAMPLE_BYTES: usize = 1 + 5 + 3 * 10;
+
+/// What is allocated for heads at a time, so that the small ones share it.
+const HEADS_BYTES: usize = 1024;
+
 /// Collects records into a frame.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FrameWriter {
     head: BytesMut,
     parts: Vec<Bytes>,
     payload_bytes: usize,
     time_ns: u64,
+}
+
+impl Default for FrameWriter {
+    fn default() -> Self {
+        let head = BytesMut::with_capacity(HEADS_BYTES);
+        Self { head, parts: Vec::new(), payload_bytes: 0, time_ns: 0 }
+    }
 }
 
 impl FrameWriter {
@@ -151,12 +164,17 @@ impl FrameWriter {
 
     /// Appends a [`Sample`].
     pub fn sample(&mut self, alias: u32, seq: u64, time_ns: u64, payload: Bytes) {
-        self.head.put_u8(SAMPLE);
-        put_varint(&mut self.head, alias.into());
-        put_varint(&mut self.head, seq);
         let step = time_ns.wrapping_sub(self.time_ns).cast_signed();
-        put_varint(&mut self.head, ((step << 1) ^ (step >> 63)).cast_unsigned());
-        put_varint(&mut self.head, payload.len() as u64);
+        // Put together first: the head would look for room at every byte.
+        let mut record = [0; SAMPLE_BYTES];
+        let mut rest = &mut record[..];
+        rest.put_u8(SAMPLE);
+        put_varint(&mut rest, alias.into());
+        put_varint(&mut rest, seq);
+        put_varint(&mut rest, ((step << 1) ^ (step >> 63)).cast_unsigned());
+        put_varint(&mut rest, payload.len() as u64);
+        let len = SAMPLE_BYTES - rest.len();
+        self.head.put_slice(&record[..len]);
         self.time_ns = time_ns;
         self.payload_bytes += payload.len();
         self.parts.push(payload);
@@ -227,6 +245,8 @@ enum Payloads {
 #[derive(Debug)]
 pub struct Records {
     head: Bytes,
+    /// How far the head was read.
+    at: usize,
     body: Payloads,
     time_ns: u64,
 }
@@ -235,7 +255,7 @@ impl Iterator for Records {
     type Item = Result<Record, FrameError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.head.is_empty() {
+        if self.at == self.head.len() {
             let trailing = match &mut self.body {
                 Payloads::Parts(parts) => parts.next().is_some(),
                 Payloads::Whole(whole) => !core::mem::take(whole).is_empty(),
@@ -244,7 +264,7 @@ impl Iterator for Records {
         }
         let record = self.record();
         if record.is_err() {
-            self.head = Bytes::new();
+            self.at = self.head.len();
             self.body = Payloads::Whole(Bytes::new());
         }
         Some(record)
@@ -313,10 +333,9 @@ impl Records {
     }
 
     fn byte(&mut self) -> Result<u8, FrameError> {
-        if self.head.is_empty() {
-            return Err(FrameError::Truncated);
-        }
-        Ok(self.head.get_u8())
+        let byte = *self.head.get(self.at).ok_or(FrameError::Truncated)?;
+        self.at += 1;
+        Ok(byte)
     }
 
     fn alias(&mut self) -> Result<u32, FrameError> {
@@ -325,16 +344,17 @@ impl Records {
 
     fn text(&mut self) -> Result<Bytes, FrameError> {
         let len = usize::try_from(self.varint()?).map_err(|_| FrameError::Number)?;
-        if len > self.head.len() {
+        if len > self.head.len() - self.at {
             return Err(FrameError::Truncated);
         }
-        Ok(self.head.split_to(len))
+        self.at += len;
+        Ok(self.head.slice(self.at - len..self.at))
     }
 
     fn varint(&mut self) -> Result<u64, FrameError> {
         let mut value = 0_u64;
         let mut read = 0;
-        for byte in self.head.chunk().iter().take(10) {
+        for byte in self.head[self.at..].iter().take(10) {
             let low = u64::from(byte & 0x7f);
             if read == 9 && low > 1 {
                 return Err(FrameError::Number);
@@ -342,7 +362,7 @@ impl Records {
             value |= low << (7 * read);
             read += 1;
             if byte & 0x80 == 0 {
-                self.head.advance(read);
+                self.at += read;
                 return Ok(value);
             }
         }
@@ -350,7 +370,7 @@ impl Records {
     }
 }
 
-fn put_varint(out: &mut BytesMut, mut value: u64) {
+fn put_varint(out: &mut impl BufMut, mut value: u64) {
     while value >= 0x80 {
         out.put_u8((value as u8) | 0x80);
         value >>= 7;

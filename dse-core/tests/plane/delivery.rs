@@ -82,6 +82,26 @@ async fn a_subscriber_that_leaves_after_its_last_sample_has_it() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_answers_each_sample_writes_by_itself() {
+    let (a, b) = (Node::new("a"), Node::new("b"));
+    let wires = link(&a, &b, 1);
+    let (ping, pong) = (a.stream("ping", Overflow::Block), b.stream("pong", Overflow::Block));
+    let (mut pings, mut pongs) = (b.subscribe(1, "ping"), a.subscribe(1, "pong"));
+    a.route("ping", 1);
+    b.route("pong", 1);
+    for i in 1..=100 {
+        ping.publish(payload(i)).await.expect("published");
+        assert_eq!(next_sample(&mut pings).await.seq, i);
+        let before = wires.back.bytes();
+        pong.publish(payload(i)).await.expect("published");
+        // The first credit makes the writing task start its timer, which takes what that
+        // task would do otherwise out of all further turns.
+        assert!(i <= 2 || wires.back.bytes() > before, "the task had to write pong {i}");
+        assert_eq!(next_sample(&mut pongs).await.seq, i);
+    }
+}
+
 #[tokio::test]
 async fn publisher_and_subscriber_of_one_node_find_each_other() {
     let mut a = Node::new("a");

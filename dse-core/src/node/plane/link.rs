@@ -140,7 +140,13 @@ impl Link {
     /// # Errors
     /// The peer holds every alias there is.
     pub(super) fn serve(&self) -> Result<(), AliasesExhausted> {
-        let waiting = self.outbox().turns.len();
+        let waiting = {
+            let outbox = self.outbox();
+            if outbox.turns.is_empty() && outbox.calls.is_empty() && !outbox.exhausted {
+                return Ok(());
+            }
+            outbox.turns.len()
+        };
         for _ in 0..waiting {
             let turn = {
                 let mut outbox = self.outbox();
@@ -191,14 +197,17 @@ impl Link {
     }
 
     /// Moves the meters whose credit is to be sent; with `tick`, those that were waiting
-    /// for company too.
-    pub(super) fn take_meters(&self, tick: bool, into: &mut Vec<Arc<Meter>>) {
+    /// for company too. Returns whether some had waited that found company.
+    pub(super) fn take_meters(&self, tick: bool, into: &mut Vec<Arc<Meter>>) -> bool {
         let mut outbox = self.outbox();
         into.append(&mut outbox.now);
-        if tick || !into.is_empty() || !outbox.frame.is_empty() {
+        let company = !into.is_empty() || !outbox.frame.is_empty();
+        let found = company && !outbox.later.is_empty();
+        if tick || company {
             into.append(&mut outbox.later);
         }
         outbox.armed &= !tick;
+        found
     }
 
     /// Takes an alias for a publisher. None if the link is closed, or must be because the

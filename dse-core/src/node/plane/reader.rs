@@ -1,6 +1,7 @@
 //! The task that reads a link's data lane: samples into queues, credits to publishers. It
 //! never waits for an application.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -138,23 +139,30 @@ impl Reader {
                 Closing::Open => {}
                 // Not even Begin may have been read yet, so only the end of the lane tells.
                 Closing::Draining => {
-                    drained_at.get_or_insert_with(|| Instant::now() + DRAIN_TIMEOUT);
+                    let until = *drained_at.get_or_insert_with(|| Instant::now() + DRAIN_TIMEOUT);
+                    if until <= Instant::now() {
+                        return Ok(());
+                    }
                 }
                 Closing::Gone => return Ok(()),
             }
-            tokio::select! {
-                biased;
-                frame = std::future::poll_fn(|cx| self.receiver.poll_recv(cx)) => {
-                    match frame {
-                        Ok(frame) => self.read(frame)?,
-                        Err(_) if closing == Closing::Draining => return Ok(()),
-                        Err(error) => return Err(error.into()),
+            self.refresh_if_changed();
+            // Made once and not for each frame: to begin to wait costs as much as to read a
+            // lone sample.
+            let mut change = pin!(change(self.closing.clone(), self.table.clone(), drained_at));
+            while !self.closing.has_changed().unwrap_or(false) {
+                tokio::select! {
+                    biased;
+                    frame = std::future::poll_fn(|cx| self.receiver.poll_recv(cx)) => {
+                        match frame {
+                            Ok(frame) => self.read(frame)?,
+                            Err(_) if closing == Closing::Draining => return Ok(()),
+                            Err(error) => return Err(error.into()),
+                        }
+                        tokio::task::coop::consume_budget().await;
                     }
-                    tokio::task::coop::consume_budget().await;
+                    () = &mut change => break,
                 }
-                Ok(()) = self.closing.changed() => {}
-                Ok(()) = self.table.changed() => self.refresh(),
-                () = sleep_until(drained_at) => return Ok(()),
             }
         }
     }
@@ -166,9 +174,7 @@ impl Reader {
             return Err(LaneError::HeadTooLong { len });
         }
         // A subscription that brought this frame about is in the table by now.
-        if self.table.has_changed().unwrap_or(false) {
-            self.refresh();
-        }
+        self.refresh_if_changed();
         count(&self.link.counters.data_bytes_received, frame.wire_len() as u64);
         // A payload that a transport received is a slice of its whole frame.
         let pinned = match &frame.body {
@@ -258,6 +264,12 @@ impl Reader {
         Ok(())
     }
 
+    fn refresh_if_changed(&mut self) {
+        if self.table.has_changed().unwrap_or(false) {
+            self.refresh();
+        }
+    }
+
     /// The subscriptions here have changed.
     fn refresh(&mut self) {
         let table = Arc::clone(&self.table.borrow_and_update());
@@ -285,10 +297,23 @@ fn begun(places: &mut [Place], alias: u32) -> Result<&mut Inlet, RecordFault> {
     }
 }
 
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
+/// Ready once either changes, or the time has come.
+async fn change(
+    mut closing: watch::Receiver<Closing>,
+    mut table: watch::Receiver<Table>,
+    at: Option<Instant>,
+) {
+    let time = async {
+        match at {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        Ok(()) = closing.changed() => {}
+        Ok(()) = table.changed() => {}
+        () = time => {}
     }
 }
 

@@ -175,10 +175,11 @@ impl Route {
         owner: &Arc<Sequencer>,
         last_seq: u64,
         credit: Credit,
-        now: Instant,
     ) -> Result<bool, RecordFault> {
         let done = self.flow.credit(credit)?;
-        self.patience.progress(now);
+        if self.patience.is_waiting() {
+            self.patience.progress(Instant::now());
+        }
         self.pump(owner, last_seq, false);
         Ok(done)
     }

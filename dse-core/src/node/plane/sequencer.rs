@@ -273,12 +273,11 @@ impl Sequencer {
     /// A subscriber has come further.
     pub(super) fn credit(self: &Arc<Self>, link: &Link, credit: Credit) -> Result<(), RecordFault> {
         let mut state = self.state();
-        let now = Instant::now();
-        look_at_waiting(&mut state, now);
+        look_at_waiting(&mut state);
         let last_seq = state.last_seq;
         let route = find(&mut state.routes, link.id, credit.alias)
             .ok_or(RecordFault::UnknownAlias(credit.alias))?;
-        let done = route.credit(self, last_seq, credit, now)?;
+        let done = route.credit(self, last_seq, credit)?;
         relieve(route);
         if done {
             let State { routes, closed, .. } = &mut *state;
@@ -322,8 +321,8 @@ impl Sequencer {
         if state.routes.iter().all(|route| route.is_ready(payload)) {
             return None;
         }
+        look_at_waiting(state);
         let now = Instant::now();
-        look_at_waiting(state, now);
         let mut until: Option<Instant> = None;
         for route in state.routes.iter_mut().filter(|route| !route.is_ready(payload)) {
             route.patience.wait(now);
@@ -397,10 +396,11 @@ pub(super) fn find(routes: &mut [Route], link: LinkId, alias: u32) -> Option<&mu
 }
 
 /// While a publish waits for one subscriber, another may have nothing to do.
-fn look_at_waiting(state: &mut State, now: Instant) {
+fn look_at_waiting(state: &mut State) {
     if !state.awaited || state.shut {
         return;
     }
+    let now = Instant::now();
     let another_idle = state.routes.iter().any(Route::is_idle);
     for route in &mut state.routes {
         route.patience.look(now, another_idle);

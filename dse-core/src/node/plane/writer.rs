@@ -35,8 +35,12 @@ pub(super) struct Writer {
     credits: VecDeque<Credit>,
     /// Sequences of which one subscription holds up another.
     held: Vec<Arc<Meter>>,
-    /// Runs only while a credit waits or a subscription holds up another.
+    /// Runs while a credit waits or a subscription holds up another. Once a credit has
+    /// waited it runs to its end, also if a frame came and took the credit along: else each
+    /// sample of a ping-pong would wake the task for its credit.
     tick: Option<Pin<Box<Sleep>>>,
+    /// A credit has waited since the last tick.
+    waited: bool,
     /// Found out while a publisher wrote: for the task to report.
     failed: Option<LaneError>,
 }
@@ -51,6 +55,7 @@ impl Writer {
             credits: VecDeque::new(),
             held: Vec::new(),
             tick: None,
+            waited: false,
             failed: None,
         }
     }
@@ -68,7 +73,7 @@ impl Writer {
                     Ok(next) => next,
                     Err(error) => return Poll::Ready(error),
                 };
-                ticked = false;
+                ticked = self.waited && self.tick.is_none() && self.start_tick(CREDIT_DELAY, cx);
                 match next {
                     Next::Frame(frame) => self.frame = Some(frame),
                     Next::Again => {}
@@ -130,18 +135,14 @@ impl Writer {
     }
 
     fn collect_credits(&mut self, link: &Link, ticked: bool) {
-        link.take_meters(ticked, &mut self.meters);
+        self.waited |= link.take_meters(ticked, &mut self.meters);
         if ticked {
             self.meters.append(&mut self.held);
         }
-        if self.meters.is_empty() {
-            return;
-        }
-        let now = Instant::now();
         for meter in self.meters.drain(..) {
             self.credits.extend(meter.credit());
             let known = self.held.iter().any(|held| Arc::ptr_eq(held, &meter));
-            if meter.is_shared() && !known && meter.review(now, self.hold_limit) {
+            if meter.is_shared() && !known && meter.review(Instant::now(), self.hold_limit) {
                 self.held.push(meter);
             }
         }
@@ -157,6 +158,7 @@ impl Writer {
         let ticked = self.tick.as_mut().is_some_and(|tick| tick.as_mut().poll(cx).is_ready());
         if ticked {
             self.tick = None;
+            self.waited = false;
         }
         ticked
     }
