@@ -14,66 +14,34 @@ use dse_transport_quic::ca::Authority;
 use dse_transport_quic::{QuicConfig, QuicTransport};
 use dse_transport_zmq::{ZmqConfig, ZmqTransport};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 use crate::figures::{Arrivals, RoundTrips};
 use crate::job::{Job, Measure, PING_BYTES, Transport};
 
-/// Subscribes and counts until the publisher ends.
-pub(crate) async fn receive(job: &Job, ready: impl FnOnce(String)) -> Result<Value> {
-    let node = start(job, &wire(job, RECEIVER, &MemScope::new())?, RECEIVER, None).await?;
+/// Subscribes, and counts until the publisher ends or sends every ping back. Nodes on mem
+/// share a scope.
+pub(crate) async fn receive(
+    job: &Job,
+    scope: &MemScope,
+    ready: impl FnOnce(String),
+) -> Result<Value> {
+    let node = start(job, scope, RECEIVER, None).await?;
+    if job.measure == Measure::RoundTrip {
+        return answer(&node, ready).await;
+    }
     let counted = count(job, &node, ready).await;
     // The last receipt is under way: leaving waits for it, the end of the process would not.
     node.leave().await;
     counted
 }
 
-/// Publishes for the time of the job.
-pub(crate) async fn send(job: &Job, peer: &str) -> Result<Value> {
-    let node = start(job, &wire(job, SENDER, &MemScope::new())?, SENDER, Some(peer)).await?;
-    publish(job, &node).await
-}
-
-/// Sends every ping back.
-pub(crate) async fn echo(job: &Job, ready: impl FnOnce(String)) -> Result<Value> {
-    let node = start(job, &wire(job, RECEIVER, &MemScope::new())?, RECEIVER, None).await?;
-    answer(&node, ready).await
-}
-
-/// Measures the way there and back for the time of the job.
-pub(crate) async fn ping(job: &Job, peer: &str) -> Result<Value> {
-    let node = start(job, &wire(job, SENDER, &MemScope::new())?, SENDER, Some(peer)).await?;
-    ask(job, &node).await
-}
-
-/// Both halves in this process, over mem.
-pub(crate) async fn both(job: &Job) -> Result<Value> {
-    let scope = MemScope::new();
-    let receiver = start(job, &wire(job, RECEIVER, &scope)?, RECEIVER, None).await?;
-    let sender_wire = wire(job, SENDER, &scope)?;
-    let (ready, peer) = oneshot::channel();
-    // The parent has gone if nobody waits for the address.
-    let ready = |address| drop(ready.send(address));
-    if job.measure == Measure::RoundTrip {
-        tokio::spawn(async move { answer(&receiver, ready).await });
-        let sender = start(job, &sender_wire, SENDER, Some(&peer.await?)).await?;
-        return ask(job, &sender).await;
+/// Publishes, or measures the way there and back, for the time of the job.
+pub(crate) async fn send(job: &Job, scope: &MemScope, peer: &str) -> Result<Value> {
+    let node = start(job, scope, SENDER, Some(peer)).await?;
+    match job.measure {
+        Measure::Throughput { payload } => publish(job, &node, payload).await,
+        Measure::RoundTrip => ask(job, &node).await,
     }
-    let counting = {
-        let job = job.clone();
-        tokio::spawn(async move {
-            let counted = count(&job, &receiver, ready).await;
-            receiver.leave().await;
-            counted
-        })
-    };
-    let sender = start(job, &sender_wire, SENDER, Some(&peer.await?)).await?;
-    let mut found = publish(job, &sender).await?;
-    let counted = counting.await??;
-    for (name, value) in counted.as_object().into_iter().flatten() {
-        found[name] = value.clone();
-    }
-    Ok(found)
 }
 
 async fn count(job: &Job, node: &Node, ready: impl FnOnce(String)) -> Result<Value> {
@@ -105,8 +73,7 @@ async fn count(job: &Job, node: &Node, ready: impl FnOnce(String)) -> Result<Val
     }
 }
 
-async fn publish(job: &Job, node: &Node) -> Result<Value> {
-    let Measure::Throughput { payload } = job.measure else { bail!("nothing to publish") };
+async fn publish(job: &Job, node: &Node, payload: usize) -> Result<Value> {
     let publisher = declare(node, SAMPLES).await?;
     wanted(&publisher).await?;
     let payload = Bytes::from(vec![7; payload]);
@@ -173,14 +140,14 @@ async fn sample(subscriber: &mut Subscriber) -> Result<Bytes> {
     }
 }
 
-async fn start(job: &Job, wire: &Arc<dyn Wire>, name: &str, peer: Option<&str>) -> Result<Node> {
+async fn start(job: &Job, scope: &MemScope, name: &str, peer: Option<&str>) -> Result<Node> {
     let listen = match job.transport {
         Transport::Mem => "mem://*",
         Transport::Zmq => "zmq://ipc",
         Transport::Quic => "quic://127.0.0.1:0",
     };
-    let mut builder =
-        Node::builder("bench", name)?.transport(wire.clone()).listen(Endpoint::new(listen)?);
+    let wire = wire(job, name, scope)?;
+    let mut builder = Node::builder("bench", name)?.transport(wire).listen(Endpoint::new(listen)?);
     if let Some(peer) = peer {
         builder = builder.join(Endpoint::new(peer)?);
     }

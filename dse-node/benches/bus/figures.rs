@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::job::{Job, Measure, Transport};
+use crate::job::{Ends, Job, Measure, Transport};
 
 /// Counts what arrives, from the first on.
 #[derive(Debug, Default)]
@@ -91,60 +91,78 @@ pub(crate) struct Figures {
     round_trips: Vec<RoundTrip>,
 }
 
+/// What both ends found in one turn: of the bus, and right before it of the bare transport.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    pub(crate) bus: Value,
+    pub(crate) bare: Value,
+}
+
 #[derive(Debug)]
 struct Throughput {
     transport: Transport,
+    ends: Ends,
     payload: usize,
     per_s: f64,
     mb_per_s: f64,
     lost: u64,
     bare_per_s: f64,
     bare_mb_per_s: f64,
+    ratio: Spread,
 }
 
 #[derive(Debug)]
 struct RoundTrip {
     transport: Transport,
+    ends: Ends,
     p50_us: f64,
     p99_us: f64,
     bare_p50_us: f64,
     bare_p99_us: f64,
+    ratio: Spread,
+}
+
+/// How the bus compares with the bare transport, turn by turn.
+#[derive(Debug)]
+struct Spread {
+    least: f64,
+    median: f64,
+    most: f64,
 }
 
 impl Figures {
-    pub(crate) fn add_throughput(
+    /// Adds what was measured of one transport in several turns.
+    pub(crate) fn add(
         &mut self,
         transport: Transport,
-        payload: usize,
-        bus: &[Value],
-        bare: &[Value],
+        ends: Ends,
+        measure: Measure,
+        turns: &[Turn],
     ) {
-        let counted = |turn: &Value, field: &str| turn[field].as_u64().unwrap_or(0);
-        let lost = bus
-            .iter()
-            .map(|turn| {
-                counted(turn, "sent").abs_diff(counted(turn, "received")).max(counted(turn, "gaps"))
-            })
-            .sum();
-        self.throughput.push(Throughput {
-            transport,
-            payload,
-            per_s: median(bus, "per_s"),
-            mb_per_s: median(bus, "mb_per_s"),
-            lost,
-            bare_per_s: median(bare, "per_s"),
-            bare_mb_per_s: median(bare, "mb_per_s"),
-        });
-    }
-
-    pub(crate) fn add_round_trip(&mut self, transport: Transport, bus: &[Value], bare: &[Value]) {
-        self.round_trips.push(RoundTrip {
-            transport,
-            p50_us: median(bus, "p50_us"),
-            p99_us: median(bus, "p99_us"),
-            bare_p50_us: median(bare, "p50_us"),
-            bare_p99_us: median(bare, "p99_us"),
-        });
+        let bus = |field| median(turns, |turn| number(&turn.bus, field));
+        let bare = |field| median(turns, |turn| number(&turn.bare, field));
+        match measure {
+            Measure::Throughput { payload } => self.throughput.push(Throughput {
+                transport,
+                ends,
+                payload,
+                per_s: bus("per_s"),
+                mb_per_s: bus("mb_per_s"),
+                lost: turns.iter().map(|turn| lost(&turn.bus)).sum(),
+                bare_per_s: bare("per_s"),
+                bare_mb_per_s: bare("mb_per_s"),
+                ratio: Spread::of(turns, "per_s"),
+            }),
+            Measure::RoundTrip => self.round_trips.push(RoundTrip {
+                transport,
+                ends,
+                p50_us: bus("p50_us"),
+                p99_us: bus("p99_us"),
+                bare_p50_us: bare("p50_us"),
+                bare_p99_us: bare("p99_us"),
+                ratio: Spread::of(turns, "p50_us"),
+            }),
+        }
     }
 
     /// How many samples were lost in all.
@@ -156,24 +174,25 @@ impl Figures {
         let throughput = self.throughput.iter().map(|it| {
             json!({
                 "transport": it.transport.to_string(),
+                "ends": it.ends.to_string(),
                 "payload_bytes": it.payload,
                 "samples_per_s": it.per_s,
                 "mb_per_s": it.mb_per_s,
                 "lost": it.lost,
                 "bare_messages_per_s": it.bare_per_s,
                 "bare_mb_per_s": it.bare_mb_per_s,
-                "ratio": ratio(it.per_s, it.bare_per_s),
+                "ratio": it.ratio.json(),
             })
         });
         let round_trip = self.round_trips.iter().map(|it| {
             json!({
                 "transport": it.transport.to_string(),
+                "ends": it.ends.to_string(),
                 "p50_us": it.p50_us,
                 "p99_us": it.p99_us,
                 "bare_p50_us": it.bare_p50_us,
                 "bare_p99_us": it.bare_p99_us,
-                "ratio_p50": ratio(it.p50_us, it.bare_p50_us),
-                "ratio_p99": ratio(it.p99_us, it.bare_p99_us),
+                "ratio_p50": it.ratio.json(),
             })
         });
         json!({
@@ -183,57 +202,98 @@ impl Figures {
     }
 }
 
+impl Spread {
+    fn of(turns: &[Turn], field: &str) -> Self {
+        let ratios =
+            sorted(turns, |turn| ratio(number(&turn.bus, field), number(&turn.bare, field)));
+        Self {
+            least: ratios.first().copied().unwrap_or(0.0),
+            median: middle(&ratios),
+            most: ratios.last().copied().unwrap_or(0.0),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({ "median": self.median, "least": self.least, "most": self.most })
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>6.2} ({:.2} to {:.2})", self.median, self.least, self.most)
+    }
+}
+
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "1 publisher to 1 subscriber, reliable (Block)\n")?;
         writeln!(
             f,
-            "{:<9} {:>9} {:>12} {:>9} {:>6} {:>12} {:>9} {:>6}",
-            "transport", "bytes", "samples/s", "MB/s", "lost", "bare msgs/s", "MB/s", "ratio"
+            "{:<5} {:<11} {:>7} {:>11} {:>8} {:>5} {:>11} {:>8}  bus / bare",
+            "", "ends", "bytes", "samples/s", "MB/s", "lost", "bare msgs/s", "MB/s"
         )?;
         for it in &self.throughput {
             writeln!(
                 f,
-                "{:<9} {:>9} {:>12.0} {:>9.1} {:>6} {:>12.0} {:>9.1} {:>6.2}",
+                "{:<5} {:<11} {:>7} {:>11.0} {:>8.1} {:>5} {:>11.0} {:>8.1} {}",
                 it.transport.to_string(),
+                it.ends.to_string(),
                 it.payload,
                 it.per_s,
                 it.mb_per_s,
                 it.lost,
                 it.bare_per_s,
                 it.bare_mb_per_s,
-                ratio(it.per_s, it.bare_per_s),
+                it.ratio,
             )?;
         }
         writeln!(f, "\nround trip of 64 bytes, in microseconds\n")?;
         writeln!(
             f,
-            "{:<9} {:>9} {:>9} {:>10} {:>10} {:>10} {:>10}",
-            "transport", "p50", "p99", "bare p50", "bare p99", "ratio p50", "ratio p99"
+            "{:<5} {:<11} {:>8} {:>8} {:>9} {:>9}  bus / bare, p50",
+            "", "ends", "p50", "p99", "bare p50", "bare p99"
         )?;
         for it in &self.round_trips {
             writeln!(
                 f,
-                "{:<9} {:>9.1} {:>9.1} {:>10.1} {:>10.1} {:>10.2} {:>10.2}",
+                "{:<5} {:<11} {:>8.2} {:>8.2} {:>9.2} {:>9.2} {}",
                 it.transport.to_string(),
+                it.ends.to_string(),
                 it.p50_us,
                 it.p99_us,
                 it.bare_p50_us,
                 it.bare_p99_us,
-                ratio(it.p50_us, it.bare_p50_us),
-                ratio(it.p99_us, it.bare_p99_us),
+                it.ratio,
             )?;
         }
         Ok(())
     }
 }
 
+/// What was sent and did not come, or was reported as a gap.
+fn lost(bus: &Value) -> u64 {
+    let counted = |field: &str| bus[field].as_u64().unwrap_or(0);
+    counted("sent").abs_diff(counted("received")).max(counted("gaps"))
+}
+
+fn number(found: &Value, field: &str) -> f64 {
+    found[field].as_f64().unwrap_or(0.0)
+}
+
 fn ratio(ours: f64, theirs: f64) -> f64 {
     if theirs > 0.0 { ours / theirs } else { 0.0 }
 }
 
-fn median(turns: &[Value], field: &str) -> f64 {
-    let mut values: Vec<f64> = turns.iter().filter_map(|turn| turn[field].as_f64()).collect();
+fn median(turns: &[Turn], of: impl Fn(&Turn) -> f64) -> f64 {
+    middle(&sorted(turns, of))
+}
+
+fn sorted(turns: &[Turn], of: impl Fn(&Turn) -> f64) -> Vec<f64> {
+    let mut values: Vec<f64> = turns.iter().map(of).collect();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
+    values
+}
+
+fn middle(sorted: &[f64]) -> f64 {
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
 }

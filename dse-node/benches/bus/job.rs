@@ -10,6 +10,7 @@ use std::time::Duration;
 pub(crate) struct Job {
     pub(crate) subject: Subject,
     pub(crate) transport: Transport,
+    pub(crate) ends: Ends,
     pub(crate) measure: Measure,
     /// For how long the sender sends.
     pub(crate) time: Duration,
@@ -32,6 +33,18 @@ pub(crate) enum Transport {
     Quic,
 }
 
+/// Where the two ends are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ends {
+    /// Each in a process of its own, on a tokio runtime as an application has it: a worker
+    /// for each core.
+    Processes,
+    /// In one process, each on a thread of its own with a runtime of its own.
+    Threads,
+    /// As tasks on the one thread of one runtime: nothing is waited for but work.
+    OneThread,
+}
+
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Measure {
@@ -48,8 +61,18 @@ pub(crate) enum Role {
     Receiver,
     /// Connects to the receiver, and sends.
     Sender { peer: String },
-    /// Does both: mem has one process.
+    /// Does both.
     Both,
+}
+
+impl Transport {
+    /// Where its ends are measured: as far apart as it reaches, and mem at its nearest too.
+    pub(crate) fn ends(self) -> &'static [Ends] {
+        match self {
+            Self::Mem => &[Ends::Threads, Ends::OneThread],
+            Self::Zmq | Self::Quic => &[Ends::Processes],
+        }
+    }
 }
 
 /// The payload of a round trip, in bytes.
@@ -93,6 +116,28 @@ impl FromStr for Transport {
             "zmq" => Ok(Self::Zmq),
             "quic" => Ok(Self::Quic),
             other => Err(format!("{other}: use mem, zmq or quic")),
+        }
+    }
+}
+
+impl fmt::Display for Ends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Processes => "2-processes",
+            Self::Threads => "2-threads",
+            Self::OneThread => "1-thread",
+        })
+    }
+}
+
+impl FromStr for Ends {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "2-processes" => Ok(Self::Processes),
+            "2-threads" => Ok(Self::Threads),
+            "1-thread" => Ok(Self::OneThread),
+            other => Err(format!("{other}: use 2-processes, 2-threads or 1-thread")),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Throughput and round trip of the bus beside the bare transports, in the same run.
 //!
-//! `cargo xtask bench` builds and runs it. Each measurement has its own pair of
-//! processes, a receiver and a sender (mem: one process), started by this program from
-//! itself. The bus and the bare transport take turns, so that both have the same
-//! machine; of several turns the median counts.
+//! `cargo xtask bench` builds and runs it; docs/benchmarks.md says what its figures mean.
+//! Each measurement has its own pair of processes, a receiver and a sender (mem: one
+//! process), started by this program from itself. The bare transport and the bus take
+//! turns, so that both have the same machine; of several turns the median counts, and so
+//! it does of what the two turns of each pair make of each other.
 #![forbid(unsafe_code)]
 
 mod bare_mem;
@@ -22,8 +23,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use figures::Figures;
-use job::{Job, Measure, Subject, Transport};
+use figures::{Figures, Turn};
+use job::{Ends, Job, Measure, Subject, Transport};
 use options::{Mode, Options};
 
 fn main() -> ExitCode {
@@ -47,54 +48,66 @@ fn main() -> ExitCode {
 
 /// Measures all that is asked for. True when no sample was lost.
 fn measure(options: &Options) -> Result<bool> {
-    let mut figures = Figures::default();
-    for transport in &options.transports {
-        for payload in PAYLOADS {
-            let rates = take_turns(options, *transport, Measure::Throughput { payload })?;
-            figures.add_throughput(*transport, payload, &rates.bus, &rates.bare);
+    let mut rows: Vec<Row> = options.transports.iter().flat_map(|it| Row::all(*it)).collect();
+    for turn in 1..=options.turns {
+        for row in &mut rows {
+            let Row { transport, ends, measure, .. } = row;
+            eprintln!("turn {turn} of {}: {transport} {ends} {measure}", options.turns);
+            row.take_turn(options)?;
         }
-        let trips = take_turns(options, *transport, Measure::RoundTrip)?;
-        figures.add_round_trip(*transport, &trips.bus, &trips.bare);
+    }
+    let mut figures = Figures::default();
+    for Row { transport, ends, measure, turns } in &rows {
+        figures.add(*transport, *ends, *measure, turns);
     }
     println!("\n{figures}");
     if let Some(file) = &options.json {
         let text = format!("{:#}\n", figures.json());
         std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    Ok(figures.lost() == 0)
-}
-
-/// The results of all turns.
-struct Turns {
-    bus: Vec<serde_json::Value>,
-    bare: Vec<serde_json::Value>,
-}
-
-fn take_turns(options: &Options, transport: Transport, measure: Measure) -> Result<Turns> {
-    let mut turns = Turns { bus: Vec::new(), bare: Vec::new() };
-    for turn in 1..=options.turns {
-        for subject in [Subject::Bare, Subject::Bus] {
-            eprintln!("{transport} {measure} {subject}, turn {turn} of {}", options.turns);
-            // Nobody else's: ZeroMQ sockets go into it.
-            let private = Permissions::from_mode(0o700);
-            let folder = tempfile::Builder::new().permissions(private).tempdir();
-            let folder = folder.context("cannot make a folder")?;
-            let job = Job {
-                subject,
-                transport,
-                measure,
-                time: options.time,
-                folder: folder.path().to_owned(),
-            };
-            let result = pair::run(&job)
-                .with_context(|| format!("measuring {transport} {measure} {subject}"))?;
-            match subject {
-                Subject::Bus => turns.bus.push(result),
-                Subject::Bare => turns.bare.push(result),
-            }
-        }
+    let lost = figures.lost();
+    if lost > 0 {
+        eprintln!("error: {lost} samples were lost");
     }
-    Ok(turns)
+    Ok(lost == 0)
+}
+
+/// One measurement, repeated.
+struct Row {
+    transport: Transport,
+    ends: Ends,
+    measure: Measure,
+    turns: Vec<Turn>,
+}
+
+impl Row {
+    fn all(transport: Transport) -> impl Iterator<Item = Self> {
+        let measures = PAYLOADS.map(|payload| Measure::Throughput { payload });
+        transport.ends().iter().flat_map(move |ends| {
+            let all = measures.into_iter().chain([Measure::RoundTrip]);
+            all.map(move |measure| Self { transport, ends: *ends, measure, turns: Vec::new() })
+        })
+    }
+
+    /// The bare transport and then the bus: what slows down the machine for longer slows
+    /// down both.
+    fn take_turn(&mut self, options: &Options) -> Result<()> {
+        let bare = self.run(options, Subject::Bare)?;
+        let bus = self.run(options, Subject::Bus)?;
+        self.turns.push(Turn { bus, bare });
+        Ok(())
+    }
+
+    fn run(&self, options: &Options, subject: Subject) -> Result<serde_json::Value> {
+        // Nobody else's: ZeroMQ sockets go into it.
+        let private = Permissions::from_mode(0o700);
+        let folder = tempfile::Builder::new().permissions(private).tempdir();
+        let folder = folder.context("cannot make a folder")?;
+        let Self { transport, ends, measure, .. } = *self;
+        let (time, path) = (options.time, folder.path().to_owned());
+        let job = Job { subject, transport, ends, measure, time, folder: path };
+        pair::run(&job).with_context(|| format!("measuring {transport} {ends} {measure} {subject}"))
+    }
 }
 
 const PAYLOADS: [usize; 3] = [64, 1024, 64 * 1024];

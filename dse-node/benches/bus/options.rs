@@ -9,7 +9,7 @@ use crate::job::{Job, Role, Transport};
 pub(crate) const USAGE: &str = "\
 cargo xtask bench
     --transport T   only mem, zmq or quic
-    --quick         one short turn each, for a first look
+    --quick         three short turns each, for a first look
     --json FILE     writes the figures there as well";
 
 /// What this process is to do.
@@ -41,8 +41,8 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Mode, Str
     }
     let mut options = Options {
         transports: vec![Transport::Mem, Transport::Zmq, Transport::Quic],
-        turns: 3,
-        time: Duration::from_secs(2),
+        turns: 7,
+        time: Duration::from_secs(1),
         json: None,
     };
     while let Some(flag) = arguments.next() {
@@ -51,8 +51,8 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Mode, Str
             "--transport" => options.transports = vec![value()?.parse()?],
             "--json" => options.json = Some(PathBuf::from(value()?)),
             "--quick" => {
-                options.turns = 1;
-                options.time = Duration::from_millis(500);
+                options.turns = 3;
+                options.time = Duration::from_millis(300);
             }
             // Cargo's own word to every bench.
             "--bench" => {}
@@ -75,6 +75,7 @@ pub(crate) fn child_arguments(job: &Job, role: &Role) -> Vec<String> {
         peer.to_owned(),
         job.subject.to_string(),
         job.transport.to_string(),
+        job.ends.to_string(),
         job.measure.to_string(),
         job.time.as_millis().to_string(),
         job.folder.to_string_lossy().into_owned(),
@@ -92,6 +93,7 @@ fn parse_child(mut arguments: impl Iterator<Item = String>) -> Result<Mode, Stri
     let job = Job {
         subject: next()?.parse()?,
         transport: next()?.parse()?,
+        ends: next()?.parse()?,
         measure: next()?.parse()?,
         time: Duration::from_millis(
             u64::from_str(&next()?).map_err(|error| format!("milliseconds: {error}"))?,

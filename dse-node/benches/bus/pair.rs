@@ -1,12 +1,12 @@
-//! Two processes that measure together, seen from their parent.
+//! The processes that measure together, seen from their parent.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value};
 
-use crate::job::{Job, Measure, Role, Transport};
+use crate::job::{Ends, Job, Measure, Role};
 use crate::options;
 
 /// Runs one measurement; returns what its processes found, together.
@@ -14,7 +14,7 @@ use crate::options;
 /// # Errors
 /// A process failed; it has said why.
 pub(crate) fn run(job: &Job) -> Result<Value> {
-    if job.transport == Transport::Mem {
+    if job.ends != Ends::Processes {
         return Ok(Half::start(job, &Role::Both)?.next()?.into());
     }
     let mut receiver = Half::start(job, &Role::Receiver)?;
@@ -53,7 +53,8 @@ impl Half {
     /// The next object that it prints.
     fn next(&mut self) -> Result<Map<String, Value>> {
         let mut line = String::new();
-        self.stdout.read_line(&mut line).context("cannot read from a process")?;
+        let read = self.stdout.read_line(&mut line).context("cannot read from a process")?;
+        ensure!(read > 0, "it ended too early");
         serde_json::from_str(&line).with_context(|| format!("a process said {line:?}"))
     }
 }
