@@ -39,3 +39,12 @@ fn seeds_that_found_something_hold() {
         assert_eq!(failure, None, "seed {seed}: {found}");
     }
 }
+
+/// The guest opens its link first, and learns from the answer that another took the place:
+/// its link is down by a refusal and not by a fall, which the model took for a lie.
+#[test]
+fn a_guest_that_learns_late_that_there_is_no_room_tells_the_truth() {
+    let only = Some(vec![3, 4, 11, 27, 33, 34, 36, 98]);
+    let trial = Trial { only, without: vec![1], ..Trial::new(50_009_078, Some(12), 3000) };
+    assert_eq!(trial.run(false).failure, None);
+}

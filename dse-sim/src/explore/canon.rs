@@ -3,7 +3,7 @@
 //! Two states that differ only in how links and dials are numbered, in which random
 //! nonces were drawn, or in what the clock shows, have the same future. So a state is
 //! read through serde, which tells the type and the field of each value, and written
-//! down as a row of numbers in which
+//! down as rows of numbers in which
 //!
 //! * a time is its distance from now, in steps of [`TICK`], and "never" beyond an hour;
 //! * a link or a dial is its rank among those that its node knows: their order, which
@@ -14,7 +14,7 @@
 //! A field of the core that nobody has thought of here is written as it stands: at worst
 //! states that are the same count as two.
 
-use serde::ser::{self, Serialize};
+use serde::ser::Serialize;
 
 use super::clock::{NEVER, TICK};
 
@@ -23,17 +23,32 @@ use super::clock::{NEVER, TICK};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Print(pub(super) u128);
 
-/// Writes a state down.
+/// Writes down what belongs together: a node with all that it knows, or a message.
 pub(super) struct Canon {
     now: u64,
     /// From which age on the past is all one.
     past: u64,
-    numbers: Vec<u64>,
-    meaning: Meaning,
+    pub(super) numbers: Vec<u64>,
+    pub(super) meaning: Meaning,
     nonces: Vec<u64>,
     /// Where links and dials of the node in hand stand among the numbers.
-    links: Vec<usize>,
-    dials: Vec<usize>,
+    pub(super) links: Vec<usize>,
+    pub(super) dials: Vec<usize>,
+}
+
+/// What was written down, as a hash, in which nonces are told apart by where they appear
+/// first. They follow, in this order, to be known again in what else a state holds.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    print: Print,
+    nonces: Vec<u64>,
+}
+
+/// Adds rows and numbers up to the print of a state.
+pub(super) struct Sum {
+    high: u64,
+    low: u64,
+    nonces: Vec<u64>,
 }
 
 /// The links and dials that one node knows, in order.
@@ -58,7 +73,7 @@ fn rank(known: &[u64], number: u64) -> u64 {
 
 /// How a value is to be written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Meaning {
+pub(super) enum Meaning {
     Plain,
     Nonce,
     Left,
@@ -70,7 +85,7 @@ impl Meaning {
     /// What the fields of the core mean. In these worlds all pauses between dials are
     /// alike, so that nothing depends on how many failed, but for the three tries of a
     /// hint, nor on how long a link was open before it fell.
-    fn of(record: &str, field: &str) -> Self {
+    pub(super) fn of(record: &str, field: &str) -> Self {
         match (record, field) {
             ("Link", "nonce")
             | ("Hello", "link_nonce")
@@ -84,6 +99,8 @@ impl Meaning {
             | ("Timers", "queue")
             | ("Dials", "last")
             | ("Peer", "brief" | "opened_at") => Self::Left,
+            // What only the laws of random schedules ask for.
+            ("Seen", "print" | "fresh") => Self::Left,
             ("Course", "failures") => Self::AtMost(3),
             ("Course", "last_error") => Self::Presence,
             _ => Self::Plain,
@@ -96,7 +113,7 @@ impl Canon {
     pub(super) fn new(now: u64, past: u64) -> Self {
         let meaning = Meaning::Plain;
         let (links, dials, nonces) = (Vec::new(), Vec::new(), Vec::new());
-        Self { now, past, numbers: Vec::with_capacity(1024), meaning, nonces, links, dials }
+        Self { now, past, numbers: Vec::with_capacity(512), meaning, nonces, links, dials }
     }
 
     pub(super) fn number(&mut self, number: u64) {
@@ -125,17 +142,14 @@ impl Canon {
         known
     }
 
-    /// The print of all that was written.
-    pub(super) fn print(&self) -> Print {
-        let (mut high, mut low) = (0x243f_6a88_85a3_08d3_u64, 0x1319_8a2e_0370_7344_u64);
-        for number in &self.numbers {
-            high = mix(high ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            low = mix(low.rotate_left(23) ^ number.wrapping_mul(0xd6e8_feb8_6659_fd93));
-        }
-        Print(u128::from(high) << 64 | u128::from(low))
+    /// All that was written.
+    pub(super) fn row(self) -> Row {
+        let mut sum = Sum::new();
+        self.numbers.iter().for_each(|number| sum.number(*number));
+        Row { print: sum.print(), nonces: self.nonces }
     }
 
-    fn instant(&mut self, at: u64) {
+    pub(super) fn instant(&mut self, at: u64) {
         let number = if at >= self.now {
             let after = at - self.now;
             if after >= NEVER { u64::MAX } else { (after + TICK / 2) / TICK }
@@ -146,28 +160,53 @@ impl Canon {
         self.number(number);
     }
 
-    fn value(&mut self, value: u64) {
+    pub(super) fn value(&mut self, value: u64) {
         let number = match self.meaning {
-            Meaning::Nonce => self.nonce(value),
+            Meaning::Nonce => place_in(&mut self.nonces, value),
             Meaning::AtMost(most) => value.min(most),
             Meaning::Plain | Meaning::Left | Meaning::Presence => value,
         };
         self.number(number);
     }
 
-    fn nonce(&mut self, nonce: u64) -> u64 {
-        let found = self.nonces.iter().position(|known| *known == nonce);
-        found.unwrap_or_else(|| {
-            self.nonces.push(nonce);
-            self.nonces.len() - 1
-        }) as u64
-    }
-
-    fn text(&mut self, text: &[u8]) {
+    pub(super) fn text(&mut self, text: &[u8]) {
         let start = 0xcbf2_9ce4_8422_2325 ^ text.len() as u64;
         let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
         self.number(mix(text.iter().fold(start, fold)));
     }
+}
+
+impl Sum {
+    pub(super) fn new() -> Self {
+        Self { high: 0x243f_6a88_85a3_08d3, low: 0x1319_8a2e_0370_7344, nonces: Vec::new() }
+    }
+
+    pub(super) fn number(&mut self, number: u64) {
+        self.high = mix(self.high ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        self.low = mix(self.low.rotate_left(23) ^ number.wrapping_mul(0xd6e8_feb8_6659_fd93));
+    }
+
+    pub(super) fn row(&mut self, row: &Row) {
+        self.number((row.print.0 >> 64) as u64);
+        self.number(row.print.0 as u64);
+        for nonce in &row.nonces {
+            let place = place_in(&mut self.nonces, *nonce);
+            self.number(place);
+        }
+    }
+
+    pub(super) fn print(&self) -> Print {
+        Print(u128::from(self.high) << 64 | u128::from(self.low))
+    }
+}
+
+/// The place of a nonce among those that appeared so far.
+fn place_in(nonces: &mut Vec<u64>, nonce: u64) -> u64 {
+    let found = nonces.iter().position(|known| *known == nonce);
+    found.unwrap_or_else(|| {
+        nonces.push(nonce);
+        nonces.len() - 1
+    }) as u64
 }
 
 /// SplitMix64's finisher: one to one, so no number is lost on the way.
@@ -176,256 +215,3 @@ fn mix(mut value: u64) -> u64 {
     value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)
 }
-
-/// Writing down cannot fail.
-#[derive(Debug)]
-pub(super) enum Never {}
-
-impl std::fmt::Display for Never {
-    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match *self {}
-    }
-}
-
-impl std::error::Error for Never {}
-
-impl ser::Error for Never {
-    fn custom<T: std::fmt::Display>(message: T) -> Self {
-        // No type of the core's or the simulator's refuses to be serialized.
-        panic!("a state cannot be written down: {message}")
-    }
-}
-
-/// One record, list or map in the making.
-pub(super) struct Inside<'a> {
-    canon: &'a mut Canon,
-    record: &'static str,
-}
-
-impl Inside<'_> {
-    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Never> {
-        value.serialize(&mut *self.canon)
-    }
-
-    fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Never> {
-        let meaning = Meaning::of(self.record, key);
-        if meaning == Meaning::Left {
-            return Ok(());
-        }
-        let before = std::mem::replace(&mut self.canon.meaning, meaning);
-        let result = value.serialize(&mut *self.canon);
-        self.canon.meaning = before;
-        result
-    }
-}
-
-macro_rules! integers {
-    ($($method:ident $type:ty)*) => {
-        $(fn $method(self, value: $type) -> Result<(), Never> {
-            self.value(value as u64);
-            Ok(())
-        })*
-    };
-}
-
-impl<'a> ser::Serializer for &'a mut Canon {
-    type Ok = ();
-    type Error = Never;
-    type SerializeSeq = Inside<'a>;
-    type SerializeTuple = Inside<'a>;
-    type SerializeTupleStruct = Inside<'a>;
-    type SerializeTupleVariant = Inside<'a>;
-    type SerializeMap = Inside<'a>;
-    type SerializeStruct = Inside<'a>;
-    type SerializeStructVariant = Inside<'a>;
-
-    integers! {
-        serialize_bool bool serialize_i8 i8 serialize_i16 i16 serialize_i32 i32
-        serialize_i64 i64 serialize_u8 u8 serialize_u16 u16 serialize_u32 u32
-        serialize_u64 u64 serialize_char char
-    }
-
-    fn serialize_f32(self, value: f32) -> Result<(), Never> {
-        self.serialize_f64(value.into())
-    }
-
-    fn serialize_f64(self, value: f64) -> Result<(), Never> {
-        self.number(value.to_bits());
-        Ok(())
-    }
-
-    fn serialize_str(self, value: &str) -> Result<(), Never> {
-        self.text(value.as_bytes());
-        Ok(())
-    }
-
-    fn serialize_bytes(self, value: &[u8]) -> Result<(), Never> {
-        self.text(value);
-        Ok(())
-    }
-
-    fn serialize_none(self) -> Result<(), Never> {
-        self.number(0);
-        Ok(())
-    }
-
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Never> {
-        self.number(1);
-        if self.meaning == Meaning::Presence { Ok(()) } else { value.serialize(self) }
-    }
-
-    fn serialize_unit(self) -> Result<(), Never> {
-        Ok(())
-    }
-
-    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Never> {
-        Ok(())
-    }
-
-    fn serialize_unit_variant(
-        self,
-        _: &'static str,
-        index: u32,
-        _: &'static str,
-    ) -> Result<(), Never> {
-        self.number(index.into());
-        Ok(())
-    }
-
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(
-        self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), Never> {
-        match name {
-            "LinkId" => self.links.push(self.numbers.len()),
-            "DialId" => self.dials.push(self.numbers.len()),
-            _ => {}
-        }
-        value.serialize(&mut *self)?;
-        if name == "Instant"
-            && let Some(at) = self.numbers.pop()
-        {
-            self.instant(at);
-        }
-        Ok(())
-    }
-
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        index: u32,
-        _: &'static str,
-        value: &T,
-    ) -> Result<(), Never> {
-        self.number(index.into());
-        value.serialize(self)
-    }
-
-    fn serialize_seq(self, len: Option<usize>) -> Result<Inside<'a>, Never> {
-        self.number(len.unwrap_or(usize::MAX) as u64);
-        Ok(Inside { canon: self, record: "" })
-    }
-
-    fn serialize_tuple(self, _: usize) -> Result<Inside<'a>, Never> {
-        Ok(Inside { canon: self, record: "" })
-    }
-
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Inside<'a>, Never> {
-        Ok(Inside { canon: self, record: "" })
-    }
-
-    fn serialize_tuple_variant(
-        self,
-        _: &'static str,
-        index: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Inside<'a>, Never> {
-        self.number(index.into());
-        Ok(Inside { canon: self, record: "" })
-    }
-
-    fn serialize_map(self, len: Option<usize>) -> Result<Inside<'a>, Never> {
-        self.serialize_seq(len)
-    }
-
-    fn serialize_struct(self, record: &'static str, _: usize) -> Result<Inside<'a>, Never> {
-        Ok(Inside { canon: self, record })
-    }
-
-    fn serialize_struct_variant(
-        self,
-        record: &'static str,
-        index: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Inside<'a>, Never> {
-        self.number(index.into());
-        Ok(Inside { canon: self, record })
-    }
-}
-
-macro_rules! compounds {
-    ($($compound:ident $method:ident)*) => {
-        $(impl ser::$compound for Inside<'_> {
-            type Ok = ();
-            type Error = Never;
-
-            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Never> {
-                self.element(value)
-            }
-
-            fn end(self) -> Result<(), Never> {
-                Ok(())
-            }
-        })*
-    };
-}
-
-compounds! {
-    SerializeSeq serialize_element
-    SerializeTuple serialize_element
-    SerializeTupleStruct serialize_field
-    SerializeTupleVariant serialize_field
-}
-
-impl ser::SerializeMap for Inside<'_> {
-    type Ok = ();
-    type Error = Never;
-
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Never> {
-        self.element(key)
-    }
-
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Never> {
-        self.element(value)
-    }
-
-    fn end(self) -> Result<(), Never> {
-        Ok(())
-    }
-}
-
-macro_rules! records {
-    ($($record:ident)*) => {
-        $(impl ser::$record for Inside<'_> {
-            type Ok = ();
-            type Error = Never;
-
-            fn serialize_field<T: Serialize + ?Sized>(
-                &mut self,
-                key: &'static str,
-                value: &T,
-            ) -> Result<(), Never> {
-                self.field(key, value)
-            }
-
-            fn end(self) -> Result<(), Never> {
-                Ok(())
-            }
-        })*
-    };
-}
-
-records! { SerializeStruct SerializeStructVariant }

@@ -7,24 +7,33 @@ use bytes::Bytes;
 use dse_core::protocol::wire::{self, Decoded};
 use dse_core::protocol::{DialId, LinkId, Message};
 
-use super::canon::{Canon, Known};
+use super::canon::{Canon, Known, Row, Sum};
 
 /// What travels on a lane.
+#[derive(Clone)]
 pub(super) enum Frame {
-    /// The bytes as the core wrote them, and what they say.
-    Message {
-        bytes: Bytes,
-        says: Message,
-    },
+    Message(Rc<Said>),
     Close,
 }
 
-impl Frame {
+/// A message: the bytes as the core wrote them, and what they say.
+pub(super) struct Said {
+    pub(super) bytes: Bytes,
+    pub(super) says: Message,
+    row: Row,
+}
+
+impl Said {
     /// # Errors
     /// The bytes cannot be read.
-    pub(super) fn message(bytes: Bytes) -> Result<Rc<Self>, String> {
+    pub(super) fn read(bytes: Bytes) -> Result<Rc<Self>, String> {
         match wire::decode(&bytes) {
-            Ok(Decoded::Known(says)) => Ok(Rc::new(Self::Message { bytes, says })),
+            Ok(Decoded::Known(says)) => {
+                // Messages hold no times.
+                let mut canon = Canon::new(0, 0);
+                canon.write(&says);
+                Ok(Rc::new(Self { bytes, says, row: canon.row() }))
+            }
             other => Err(format!("it sends what cannot be read: {other:?}")),
         }
     }
@@ -43,7 +52,7 @@ pub(super) enum Stage {
 pub(super) struct End {
     pub(super) place: usize,
     pub(super) stage: Stage,
-    pub(super) lane: VecDeque<Rc<Frame>>,
+    pub(super) lane: VecDeque<Frame>,
 }
 
 /// A pairing of two processes: `ends[0]` dialled.
@@ -77,7 +86,7 @@ impl Link {
     }
 
     /// Puts something on the lane away from an end.
-    pub(super) fn send(&mut self, from: usize, frame: Rc<Frame>) {
+    pub(super) fn send(&mut self, from: usize, frame: Frame) {
         let end = &mut self.ends[1 - from];
         if !self.broken && end.stage != Stage::Gone {
             end.lane.push_back(frame);
@@ -93,7 +102,7 @@ impl Link {
     /// What tells this link from others: for each end its node, how far it is, and the
     /// rank of the link at its node. Which end dialled plays no part once both know of
     /// the link.
-    fn name(&self, known: &[Known]) -> ([(u64, u64, u64); 2], [usize; 2]) {
+    fn name(&self, known: &[&Known]) -> ([(u64, u64, u64); 2], [usize; 2]) {
         let name = |side: usize| {
             let End { place, stage, .. } = &self.ends[side];
             let (stage, rank) = match stage {
@@ -109,21 +118,21 @@ impl Link {
 }
 
 /// Writes links down, in an order that does not depend on when they came about.
-pub(super) fn write(links: &[Link], known: &[Known], canon: &mut Canon) {
+pub(super) fn write(links: &[Rc<Link>], known: &[&Known], sum: &mut Sum) {
     let mut named: Vec<_> = links.iter().map(|link| (link.name(known), link)).collect();
     named.sort_by_key(|(name, _)| *name);
-    canon.number(named.len() as u64);
+    sum.number(named.len() as u64);
     for ((name, sides), link) in named {
-        canon.number(u64::from(link.broken));
+        sum.number(u64::from(link.broken));
         for ((place, stage, rank), side) in name.into_iter().zip(sides) {
             let lane = &link.ends[side].lane;
             for number in [place, stage, rank, lane.len() as u64] {
-                canon.number(number);
+                sum.number(number);
             }
             for frame in lane {
-                match &**frame {
-                    Frame::Message { says, .. } => canon.write(says),
-                    Frame::Close => canon.number(u64::MAX),
+                match frame {
+                    Frame::Message(said) => sum.row(&said.row),
+                    Frame::Close => sum.number(u64::MAX),
                 }
             }
         }

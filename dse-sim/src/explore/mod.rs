@@ -2,16 +2,19 @@
 
 pub mod args;
 mod canon;
+mod choice;
 mod clock;
 mod graph;
 mod link;
-mod mirror;
 mod node;
 mod plot;
+mod scribe;
 mod search;
 mod settled;
 mod state;
+mod step;
 mod story;
+mod turn;
 mod worlds;
 
 pub use plot::{Faults, Plot};

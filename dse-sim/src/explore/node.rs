@@ -1,17 +1,18 @@
 //! One node of a small world, and what must hold at it after each of its steps.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
 use dse_core::protocol::{
     Command, Config, ControlBus, Declaration, Event, Incarnation, Input, Instant, Key, KeyExpr,
     LinkId, Match, Output, Role, StopReason, SubscriptionId, Ticket,
 };
 
-use super::canon::{Canon, Known};
-use super::mirror::Mirror;
+use super::canon::{Canon, Known, Row};
 use super::plot::Wish;
-use crate::world::expr;
+use crate::world::{Mirror, expr};
 
 pub(super) type Index = BTreeMap<Key, Declaration>;
 
@@ -38,6 +39,21 @@ pub(super) struct Node {
     /// The links that its core may name.
     links: BTreeSet<LinkId>,
     commands: u64,
+    written: Written,
+}
+
+/// What was written down of a node, at a time: many states share a node, and most of them
+/// are looked at in one moment. A copy is made to be changed and starts without it.
+#[derive(Default)]
+struct Written(RefCell<Option<(u64, Rc<Rows>)>>);
+
+/// A node as it is written down, and the links and dials that it knows.
+type Rows = (Row, Known);
+
+impl Clone for Written {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 impl Node {
@@ -56,6 +72,7 @@ impl Node {
             history: Vec::new(),
             links: BTreeSet::new(),
             commands: 0,
+            written: Written::default(),
         }
     }
 
@@ -254,8 +271,21 @@ impl Node {
         self.core.as_ref().map_or_else(Vec::new, |core| core.lookup(&expr("**")))
     }
 
+    /// What it is at this time, written down.
+    pub(super) fn written(&self, now: u64, past: u64) -> Rc<Rows> {
+        let mut written = self.written.0.borrow_mut();
+        match &*written {
+            Some((at, there)) if *at == now => there.clone(),
+            _ => {
+                let new = Rc::new(self.write(Canon::new(now, past)));
+                *written = Some((now, new.clone()));
+                new
+            }
+        }
+    }
+
     /// Writes down all that its future depends on.
-    pub(super) fn write(&self, canon: &mut Canon) -> Known {
+    fn write(&self, mut canon: Canon) -> Rows {
         canon.number(self.lives as u64);
         canon.number(self.said as u64);
         canon.number(u64::from(self.leaving));
@@ -271,8 +301,9 @@ impl Node {
             canon.write(&self.subscriptions);
             canon.write(&self.asked);
             canon.write(&self.mirror);
-            canon.write(core);
+            canon.write(&**core);
         }
-        canon.end_node()
+        let known = canon.end_node();
+        (canon.row(), known)
     }
 }

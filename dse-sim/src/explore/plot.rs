@@ -53,6 +53,14 @@ pub(super) struct Place {
     pub(super) then: Vec<Wish>,
 }
 
+impl Place {
+    /// What it says as it starts, its seeds included.
+    pub(super) fn at_start(&self) -> impl Iterator<Item = Wish> {
+        let seeds = self.joins.iter().map(|seed| Wish::Join(seed));
+        self.first.iter().copied().chain(seeds)
+    }
+}
+
 /// When a place starts for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Enters {
@@ -65,7 +73,7 @@ pub(super) enum Enters {
 }
 
 /// What an application says to its node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Wish {
     Declare(&'static str),
     Redeclare(&'static str),

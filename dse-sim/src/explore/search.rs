@@ -5,11 +5,13 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::canon::Print;
+use super::choice::Choice;
 use super::graph::Graph;
 use super::plot::Plot;
 use super::settled::{settled, somebody_is_down};
-use super::state::{Broken, Choice, State};
+use super::state::{Broken, State};
 use super::story::Story;
+use super::turn::Scene;
 
 /// What came of a search.
 #[derive(Clone, Debug)]
@@ -94,8 +96,8 @@ impl<'a> Search<'a> {
     }
 
     fn run(&mut self) -> Result<(), Fault> {
-        let quiet = &mut Story::default();
-        let begin = State::begin(self.plot, quiet).map_err(|broken| (0, None, broken))?;
+        let mut scene = Scene::new(self.plot, Story::default());
+        let begin = State::begin(&mut scene).map_err(|broken| (0, None, broken))?;
         self.meet(begin, Trace { before: 0, choice: Choice::Start(0) });
         let mut end_of_level = 1;
         let mut leads_to = Vec::new();
@@ -109,7 +111,7 @@ impl<'a> Search<'a> {
             leads_to.clear();
             for choice in state.choices(self.plot) {
                 let mut after = state.clone();
-                let result = after.apply(self.plot, choice, quiet);
+                let result = after.apply(choice, &mut scene);
                 result.map_err(|broken| (number, Some(choice), broken))?;
                 self.steps += 1;
                 let met = self.meet(after, Trace { before: number, choice });
@@ -164,25 +166,25 @@ impl<'a> Search<'a> {
         });
         self.rests = rests;
         let Some((state, why)) = first else { return Ok(()) };
-        let end = self.replay(state, &mut Story::default());
+        let end = self.replay(state, &mut Scene::new(self.plot, Story::default()));
         let wrong = end.and_then(|end| settled(self.plot, &end).err());
         let what = wrong.map_or_else(|| why.into(), |wrong| format!("{why}, but {wrong}"));
         Err((state, None, Broken { place: None, what }))
     }
 
     fn story(&self, state: u32, choice: Option<Choice>) -> Vec<String> {
-        let mut story = Story::told();
-        if let Some(mut end) = self.replay(state, &mut story)
+        let mut scene = Scene::new(self.plot, Story::told());
+        if let Some(mut end) = self.replay(state, &mut scene)
             && let Some(choice) = choice
         {
             // The rule is broken in this step.
-            let _ = end.apply(self.plot, choice, &mut story);
+            let _ = end.apply(choice, &mut scene);
         }
-        story.into_lines()
+        scene.story.into_lines()
     }
 
     /// Goes the way to a state again.
-    fn replay(&self, state: u32, story: &mut Story) -> Option<State> {
+    fn replay(&self, state: u32, scene: &mut Scene<'_>) -> Option<State> {
         let mut choices = Vec::new();
         let mut at = state;
         while at > 0 {
@@ -190,10 +192,10 @@ impl<'a> Search<'a> {
             choices.push(choice);
             at = before;
         }
-        let mut state = State::begin(self.plot, story).ok()?;
-        story.search_begins();
+        let mut state = State::begin(scene).ok()?;
+        scene.story.search_begins();
         for choice in choices.into_iter().rev() {
-            state.apply(self.plot, choice, story).ok()?;
+            state.apply(choice, scene).ok()?;
         }
         Some(state)
     }

@@ -3,9 +3,10 @@
 use dse_core::protocol::Output;
 use dse_core::protocol::wire::{self, Decoded};
 
+use super::choice::Choice;
 use super::link::{Frame, Link};
 use super::plot::{Plot, Wish};
-use super::state::{Choice, State, end_of};
+use super::state::{State, end_of};
 
 /// The lines of a story, or nothing while nobody reads it.
 #[derive(Debug, Default)]
@@ -18,6 +19,10 @@ impl Story {
     /// A story that is told.
     pub(super) fn told() -> Self {
         Self { lines: Some(Vec::new()), steps: 0 }
+    }
+
+    pub(super) fn is_told(&self) -> bool {
+        self.lines.is_some()
     }
 
     pub(super) fn into_lines(self) -> Vec<String> {
@@ -36,8 +41,9 @@ impl Story {
         self.line(|| format!("{step:3}. {}", describe(plot, state, choice)));
     }
 
-    pub(super) fn wish(&mut self, plot: &Plot, place: usize, wish: Wish) {
-        self.line(|| format!("       {} is told: {wish:?}", plot.places[place].name));
+    /// An application speaks to its node.
+    pub(super) fn wish(&mut self, wish: Wish) {
+        self.line(|| format!("       it is told: {wish:?}"));
     }
 
     pub(super) fn output(&mut self, output: &Output) {
@@ -54,7 +60,7 @@ impl Story {
 fn describe(plot: &Plot, state: &State, choice: Choice) -> String {
     let name = |place: usize| plot.places[place].name;
     let ms = (state.now.saturating_sub(super::clock::START)) / 1_000_000;
-    let link = |at: u8| &state.links[usize::from(at)];
+    let link = |at: u8| &*state.links[usize::from(at)];
     let between = |link: &Link| {
         format!(
             "link {} of {} and {}",
@@ -66,8 +72,8 @@ fn describe(plot: &Plot, state: &State, choice: Choice) -> String {
     let head = |at: u8, side: u8| {
         let link = link(at);
         let (to, from) = (usize::from(side), 1 - usize::from(side));
-        let frame = link.ends[to].lane.front().map(|frame| match &**frame {
-            Frame::Message { says, .. } => format!("{says:?}"),
+        let frame = link.ends[to].lane.front().map(|frame| match frame {
+            Frame::Message(said) => format!("{:?}", said.says),
             Frame::Close => "Close".into(),
         });
         let (from, to) = (name(link.ends[from].place), name(link.ends[to].place));

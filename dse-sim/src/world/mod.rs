@@ -24,6 +24,7 @@ use dse_core::protocol::{
 };
 
 pub use clock::Clock;
+pub(crate) use laws::mirror::Mirror;
 pub use network::{Latency, Notice};
 pub use node::{Engine, Node};
 pub use random::Random;

@@ -104,7 +104,7 @@ impl Life {
 }
 
 /// A fingerprint of a set of declarations that is cheap to keep up to date.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub(in crate::world) struct Print(u64);
 
 impl Print {

@@ -6,12 +6,14 @@ use dse_core::protocol::{
     Config, Declaration, Event, Incarnation, Instant, Key, LinkId, NodeId, PeerInfo, Role,
 };
 
+use serde::Serialize;
+
 use super::history::Print;
 
 type Index = BTreeMap<Key, Declaration>;
 
 /// A member as the events tell of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 enum Seen {
     /// `fresh`: no word of its index came on this link, and none may be known yet.
     Up {
@@ -29,23 +31,25 @@ enum Seen {
 }
 
 /// The state that the events add up to. Each event must fit what was before.
-#[derive(Debug, Default)]
-pub(in crate::world) struct Mirror {
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Mirror {
     members: BTreeMap<NodeId, Seen>,
     open: BTreeMap<LinkId, PeerInfo>,
     /// The link in use with each peer.
     linked: BTreeMap<NodeId, LinkId>,
+    /// Links of members that left, which live on for the data under way.
+    draining: BTreeSet<LinkId>,
     routes: BTreeSet<(Key, LinkId)>,
     wanted: BTreeSet<Key>,
     /// Since when nobody wants a key of which no last interest was told.
     pub(super) lingering: BTreeMap<Key, Instant>,
     /// Members whose index was touched since the world looked.
-    pub(super) touched: BTreeSet<NodeId>,
+    pub(crate) touched: BTreeSet<NodeId>,
 }
 
 impl Mirror {
     /// Takes an event in.
-    pub(in crate::world) fn apply(
+    pub(crate) fn apply(
         &mut self,
         event: &Event,
         config: &Config,
@@ -105,7 +109,7 @@ impl Mirror {
     /// The link of a member that left lives on for the data under way, but is in use no
     /// more.
     fn left(&mut self, node: &NodeId, of: Incarnation) -> bool {
-        self.linked.remove(node);
+        self.draining.extend(self.linked.remove(node));
         match self.members.insert(node.clone(), Seen::Left { incarnation: of }) {
             Some(Seen::Up { incarnation, .. } | Seen::Down { incarnation }) => incarnation == of,
             Some(Seen::Left { .. }) | None => false,
@@ -114,6 +118,7 @@ impl Mirror {
 
     fn closed(&mut self, link: LinkId, node: &NodeId) -> bool {
         self.routes.retain(|(_, to)| *to != link);
+        self.draining.remove(&link);
         if self.linked.get(node) == Some(&link) {
             self.linked.remove(node);
         }
@@ -151,7 +156,7 @@ impl Mirror {
     }
 
     /// The members that are up, with their incarnations and what they declare.
-    pub(super) fn present(&self) -> impl Iterator<Item = (&NodeId, Incarnation, &Index)> {
+    pub(crate) fn present(&self) -> impl Iterator<Item = (&NodeId, Incarnation, &Index)> {
         self.members.iter().filter_map(|(node, seen)| match seen {
             Seen::Up { incarnation, index, .. } => Some((node, *incarnation, index)),
             Seen::Down { .. } | Seen::Left { .. } => None,
@@ -166,11 +171,11 @@ impl Mirror {
         }
     }
 
-    pub(in crate::world) fn has_left(&self, node: &NodeId) -> bool {
+    pub(crate) fn has_left(&self, node: &NodeId) -> bool {
         matches!(self.members.get(node), Some(Seen::Left { .. }))
     }
 
-    pub(in crate::world) fn is_down(&self, node: &NodeId) -> bool {
+    pub(crate) fn is_down(&self, node: &NodeId) -> bool {
         matches!(self.members.get(node), Some(Seen::Down { .. }))
     }
 
@@ -179,24 +184,30 @@ impl Mirror {
     }
 
     /// All links that are open.
-    pub(in crate::world) fn open(&self) -> &BTreeMap<LinkId, PeerInfo> {
+    pub(crate) fn open(&self) -> &BTreeMap<LinkId, PeerInfo> {
         &self.open
     }
 
+    /// The links with peers that have not left: there is one for each.
+    pub(crate) fn in_use(&self) -> impl Iterator<Item = (LinkId, &PeerInfo)> {
+        let in_use = self.open.iter().filter(|(link, _)| !self.draining.contains(link));
+        in_use.map(|(link, peer)| (*link, peer))
+    }
+
     /// The links in use, by peer.
-    pub(in crate::world) fn linked(&self) -> &BTreeMap<NodeId, LinkId> {
+    pub(crate) fn linked(&self) -> &BTreeMap<NodeId, LinkId> {
         &self.linked
     }
 
     /// An own key is gone, and its routes and the interest in it with it.
-    pub(in crate::world) fn undeclared(&mut self, gone: &Key) {
+    pub(crate) fn undeclared(&mut self, gone: &Key) {
         self.routes.retain(|(key, _)| key != gone);
         self.wanted.remove(gone);
         self.lingering.remove(gone);
     }
 
     /// The routes that stand.
-    pub(in crate::world) fn routes(&self) -> &BTreeSet<(Key, LinkId)> {
+    pub(crate) fn routes(&self) -> &BTreeSet<(Key, LinkId)> {
         &self.routes
     }
 
@@ -211,12 +222,12 @@ impl Mirror {
     }
 
     /// The node stood still, and its timers with it.
-    pub(in crate::world) fn goes_on(&mut self) {
+    pub(crate) fn goes_on(&mut self) {
         self.lingering.clear();
     }
 
     /// The own keys that somebody wants.
-    pub(in crate::world) fn wanted(&self) -> &BTreeSet<Key> {
+    pub(crate) fn wanted(&self) -> &BTreeSet<Key> {
         &self.wanted
     }
 }

@@ -12,10 +12,13 @@ mod rest;
 
 use core::time::Duration;
 
+use dse_core::protocol::wire::{self, Decoded};
 use dse_core::protocol::{
-    Declaration, DialError, Event, Incarnation, Input, NodeId, RejectReason, Role, StopReason,
+    Declaration, DialError, Event, Incarnation, Input, Message, NodeId, RejectReason, Role,
+    StopReason,
 };
 
+use super::node::kind_of;
 use super::{Node, World, place_of};
 
 impl World {
@@ -93,8 +96,8 @@ impl World {
         }
     }
 
-    /// A node is down when my own link to it is down: it fell, or one of us has lost a
-    /// clash or was replaced by another start.
+    /// A node is down when my own link to it is down: it fell, or the other end closed it
+    /// for want of room, or one of us has lost a clash or was replaced by another start.
     fn check_down(&self, index: usize, node: &NodeId, cause: Cause, incarnation: Incarnation) {
         let asker = &self.nodes[index];
         let rivals = |id: &NodeId| self.history.lives_of(id).nth(1).is_some();
@@ -110,6 +113,19 @@ impl World {
     }
 }
 
+/// Whose Open comes first may learn only from the answer to it that there is no room.
+fn refuses_for_want_of_room(bytes: &[u8]) -> bool {
+    if kind_of(bytes) != "Reject" {
+        return false;
+    }
+    match wire::decode(bytes) {
+        Ok(Decoded::Known(Message::Reject(reject))) => {
+            matches!(reject.reason, RejectReason::GuestsFull { .. } | RejectReason::BusFull { .. })
+        }
+        _ => false,
+    }
+}
+
 /// What made a node do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
@@ -119,7 +135,12 @@ pub(super) enum Cause {
 
 impl Cause {
     pub(super) fn of(input: &Input) -> Self {
-        if matches!(input, Input::LinkDown { .. }) { Self::LinkFell } else { Self::Other }
+        let fell = match input {
+            Input::LinkDown { .. } => true,
+            Input::Message { bytes, .. } => refuses_for_want_of_room(bytes),
+            _ => false,
+        };
+        if fell { Self::LinkFell } else { Self::Other }
     }
 }
 
