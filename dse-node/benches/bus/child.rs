@@ -52,9 +52,10 @@ fn play(
     playing: impl Future<Output = Result<Value>> + Send + 'static,
 ) -> Result<Value> {
     runtime.block_on(async {
-        let playing = tokio::spawn(tokio::time::timeout(time + PATIENCE, playing));
-        let played = playing.await.context("it panicked")?;
-        played.context("it takes far longer than it should: does the other half live?")?
+        let playing = tokio::spawn(playing);
+        let played = tokio::time::timeout(time + PATIENCE, playing).await;
+        let played = played.context("it takes far too long: does the other half live?")?;
+        played.context("it panicked")?
     })
 }
 
