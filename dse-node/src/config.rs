@@ -194,6 +194,7 @@ mod tests {
             bus = "plant"
             listen = ["quic://0.0.0.0:7447"]
             join = ["quic://seed.example:7447"]
+            detect-ms = 10000
 
             [[source]]
             kind = "value"
@@ -213,6 +214,7 @@ mod tests {
         );
         let config = config.map_err(|fault| fault.what).expect("the text is right");
         assert_eq!(config.options.join[0].as_str(), "quic://seed.example:7447");
+        assert_eq!(config.options.detect_ms, Some(10_000));
         assert_eq!((config.sources.len(), config.sinks.len()), (2, 1));
     }
 

@@ -98,6 +98,14 @@ pub struct Options {
     #[arg(long, global = true, env = "DSE_CA", hide_env_values = true, value_name = "FILE")]
     pub ca: Option<PathBuf>,
 
+    /// Take a peer that this node watches closely for dead after this many milliseconds
+    /// of silence, 50 to 60000 [default: 1500].
+    ///
+    /// Probes go out every third of it, so a longer time costs less traffic. A short one
+    /// takes a busy machine for a dead one. Nodes of one bus may differ.
+    #[arg(long, global = true, env = "DSE_DETECT_MS", hide_env_values = true, value_name = "MS")]
+    pub detect_ms: Option<u64>,
+
     /// ZeroMQ: allow TCP beyond the loopback address. ZeroMQ links are neither
     /// authenticated nor encrypted, and whoever can reach the port can end this
     /// process: say this only on a network where you trust everybody.
@@ -139,6 +147,7 @@ impl Options {
             cert: self.cert.or(file.cert),
             key: self.key.or(file.key),
             ca: self.ca.or(file.ca),
+            detect_ms: self.detect_ms.or(file.detect_ms),
             zmq_trust_network: self.zmq_trust_network || file.zmq_trust_network,
             runtime_dir: self.runtime_dir.or(file.runtime_dir),
             data_dir: self.data_dir.or(file.data_dir),

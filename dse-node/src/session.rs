@@ -55,6 +55,9 @@ impl Session {
         let incarnation = incarnation::next(settings, part == Part::Stays);
         let mut builder =
             Node::builder(settings.bus.as_str(), id.as_str())?.incarnation(incarnation);
+        if let Some(ms) = settings.detect_ms {
+            builder = builder.detect_ms(ms);
+        }
         for scheme in &settings.schemes {
             builder = builder.transport(transports::open(*scheme, settings, context).await?);
         }

@@ -2,6 +2,7 @@
 //! everything is checked, every default is filled in.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -14,6 +15,9 @@ use crate::transports::{self, Scheme};
 
 /// Longest name for which every suffix of a command leaves a valid node id.
 const NAME_BYTES: usize = 48;
+
+/// What can be chosen as `--detect-ms`; what an embedder can choose, too.
+const DETECT_MS: RangeInclusive<u64> = 50..=60_000;
 
 /// A command's settings.
 #[derive(Clone, Debug)]
@@ -32,6 +36,8 @@ pub struct Settings {
     pub join: Vec<Endpoint>,
     /// Certificate, key and authority, if they are given.
     pub tls: Option<TlsFiles>,
+    /// How long a closely watched peer may be silent, if it is said.
+    pub detect_ms: Option<u64>,
     /// May ZeroMQ use TCP beyond the loopback address?
     pub zmq_trust_network: bool,
     /// Where things are kept.
@@ -67,6 +73,10 @@ impl Settings {
         if options.listen.is_empty() && !options.advertise.is_empty() {
             return Err(usage("--advertise needs --listen: say where the node listens"));
         }
+        if let Some(ms) = options.detect_ms.filter(|ms| !DETECT_MS.contains(ms)) {
+            let (least, most) = (DETECT_MS.start(), DETECT_MS.end());
+            return Err(usage(format!("--detect-ms {ms}: use {least} to {most} milliseconds")));
+        }
         let bus = match options.bus {
             Some(bus) => bus,
             None => BusId::new("default")?,
@@ -79,6 +89,7 @@ impl Settings {
             advertise: options.advertise,
             join: options.join,
             tls,
+            detect_ms: options.detect_ms,
             zmq_trust_network: options.zmq_trust_network,
             folders: Folders::choose(options.runtime_dir, options.data_dir)?,
         })
