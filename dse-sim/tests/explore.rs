@@ -9,6 +9,10 @@ fn world(name: &str, faults: Faults) -> Plot {
     plot
 }
 
+fn is_number(text: &str) -> bool {
+    text.trim().parse::<u16>().is_ok()
+}
+
 fn figures(outcome: &Outcome) -> (usize, usize, usize, usize) {
     (outcome.states, outcome.steps, outcome.depth, outcome.rests)
 }
@@ -31,6 +35,20 @@ fn a_network_that_drops_one_message_in_silence_is_found_out() {
         let dropped = story.iter().filter(|line| line.contains("DROPPED")).count();
         assert_eq!(dropped, 1, "{name}: {broken}\n{}", story.join("\n"));
     }
+}
+
+/// The shortest story of a lost change: it is made, it is lost, and nothing more comes.
+#[test]
+fn the_story_of_a_broken_rule_is_short_and_in_words() {
+    let outcome =
+        search(&world("three-change", Faults { drops: 1, ..Faults::default() }), usize::MAX);
+    let (broken, story) = outcome.broken.expect("a lost message is found out");
+    let begin = story.iter().position(|line| line.starts_with("-- here")).expect("a beginning");
+    let numbered = |line: &&String| line.split('.').next().is_some_and(is_number);
+    let steps = story[begin..].iter().filter(numbered).count();
+    assert!(story.iter().any(|line| line.contains("DROPPED in silence: ")), "{story:#?}");
+    assert!(broken.to_string().contains("all comes to its end here, but"), "{broken}");
+    assert!(steps <= 12, "{steps}: {story:#?}");
 }
 
 #[test]

@@ -232,7 +232,9 @@ impl Node {
     /// No peer has two links in use, and members are up exactly while they have one.
     fn check_open_links(&self, core: &ControlBus) -> Result<(), String> {
         let mut linked = BTreeMap::new();
-        for (link, peer) in self.mirror.in_use() {
+        // Nobody is told that a guest leaves.
+        let in_use = self.mirror.in_use().filter(|(_, peer)| peer.role == Role::Member);
+        for (link, peer) in in_use {
             if linked.insert(&peer.node, (link, peer.incarnation)).is_some() {
                 return Err(format!("it has two open links to {}", peer.node));
             }
@@ -240,6 +242,7 @@ impl Node {
         let peers = core.peers();
         let open = peers
             .iter()
+            .filter(|peer| peer.info.role == Role::Member)
             .filter_map(|peer| Some((&peer.info.node, (peer.link?, peer.info.incarnation))));
         if !open.eq(linked.iter().map(|(node, link)| (*node, *link))) {
             return Err(format!("its events tell of links {linked:?}, its peers are {peers:?}"));

@@ -10,7 +10,20 @@ const NONE: Faults = Faults { losses: 0, crashes: 0, delays: 0, drops: 0 };
 
 /// All worlds, with the bounds that are searched by default.
 pub fn worlds() -> Vec<Plot> {
-    vec![both_dial(), restart(), change(), interest(), leave(), clash(), newcomer(), trio()]
+    vec![
+        both_dial(),
+        restart(),
+        change(),
+        interest(),
+        leave(),
+        clash(),
+        newcomer(),
+        trio(),
+        three_change(),
+        three_leave(),
+        three_clash(),
+        guest(),
+    ]
 }
 
 fn plot(name: &'static str, about: &'static str, places: Vec<Place>, faults: Faults) -> Plot {
@@ -100,6 +113,51 @@ fn newcomer() -> Plot {
 
 fn trio() -> Plot {
     let b = Place { joins: vec!["a"], first: vec![Wish::Declare("b/x")], ..place("b") };
-    let c = Place { joins: vec!["a"], first: vec![Wish::Declare("c/x")], ..place("c") };
-    plot("trio", "three nodes start together through one seed", vec![place("a"), b, c], NONE)
+    let c = Place { joins: vec!["a", "b"], first: vec![Wish::Declare("c/x")], ..place("c") };
+    plot("trio", "three nodes start together and dial each other", vec![place("a"), b, c], NONE)
+}
+
+/// Three members that are there before, each of which can find each other again.
+fn three() -> [Place; 3] {
+    let a = Place { first: vec![Wish::Declare("a/x")], ..settled("a") };
+    let b = Place { joins: vec!["a"], ..settled("b") };
+    let c = Place { joins: vec!["a", "b"], ..settled("c") };
+    [a, b, c]
+}
+
+fn three_change() -> Plot {
+    let [mut a, b, mut c] = three();
+    a.then = vec![Wish::Redeclare("a/x")];
+    c.then = vec![Wish::Subscribe("a/*")];
+    let about = "of three an index changes and an interest comes while a link is lost";
+    plot("three-change", about, vec![a, b, c], Faults { losses: 1, ..NONE })
+}
+
+fn three_leave() -> Plot {
+    let [a, mut b, mut c] = three();
+    b.then = vec![Wish::Request("**")];
+    c.then = vec![Wish::Leave];
+    let about = "of three one leaves while another asks";
+    plot("three-leave", about, vec![a, b, c], NONE)
+}
+
+fn three_clash() -> Plot {
+    let a = settled("a");
+    let old = Place { id: "x", joins: vec!["a"], ..settled("old") };
+    let new = Place { id: "x", joins: vec!["a", "old"], lives: vec![7], ..place("new") };
+    let about = "two live nodes of one id meet at once and at a third";
+    plot("three-clash", about, vec![a, old, new], NONE)
+}
+
+fn guest() -> Plot {
+    let a = Place { first: vec![Wish::Declare("a/x")], ..settled("a") };
+    let b = Place { joins: vec!["a"], first: vec![Wish::Declare("b/x")], ..settled("b") };
+    let c = Place {
+        role: Role::Guest,
+        joins: vec!["a"],
+        then: vec![Wish::Request("**"), Wish::Leave],
+        ..place("g")
+    };
+    let about = "a guest joins two members, asks and leaves";
+    plot("guest", about, vec![a, b, c], NONE)
 }
