@@ -64,6 +64,20 @@ pub trait Transport: Send + Sync + 'static {
     /// [`TransportError::InvalidEndpoint`], [`TransportError::Connect`] or
     /// [`TransportError::Refused`].
     async fn connect(&self, endpoint: &Endpoint) -> Result<Link, TransportError>;
+
+    /// Can this endpoint ever be dialled? Only looks at it: what has no port, or is no
+    /// address of a peer, is told before a node tries it for ever.
+    ///
+    /// # Errors
+    /// What [`connect`](Self::connect) would always fail with.
+    fn check_dial(&self, _endpoint: &Endpoint) -> Result<(), TransportError> {
+        Ok(())
+    }
+
+    /// How many messages of strangers, that belong to no link, were dropped so far.
+    fn strays(&self) -> u64 {
+        0
+    }
 }
 
 /// Takes links from others. Dropping it stops listening; links live on.

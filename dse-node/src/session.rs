@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use dse_core::node::Node;
+use dse_core::node::{Node, StartError};
 use dse_core::protocol::{BusId, Endpoint, Key, KeyExpr, Report};
 use tokio::task::JoinSet;
 
@@ -74,7 +74,10 @@ impl Session {
         for endpoint in &settings.join {
             builder = builder.join(endpoint.clone());
         }
-        let node = builder.start().await?;
+        let node = builder.start().await.map_err(|error| match error {
+            StartError::Undiallable { .. } => usage(error),
+            other => other.into(),
+        })?;
 
         let troubles = Arc::new(Mutex::new(Troubles::default()));
         let mut logging = JoinSet::new();

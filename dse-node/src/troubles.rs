@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dse_core::node::{Notice, Notices};
-use dse_core::protocol::{DialError, Endpoint, RejectReason};
+use dse_core::protocol::Endpoint;
 use tracing::{debug, info, warn};
 
 /// How long the same trouble is not told again.
@@ -100,7 +100,7 @@ pub async fn follow(mut notices: Notices, troubles: Arc<Mutex<Troubles>>) {
 fn tell(notice: Notice, troubles: &mut Troubles) {
     match notice {
         Notice::DialFailed { endpoint, seed, error } => {
-            let why = explained(&error);
+            let why = error.to_string();
             match (seed, troubles.is_news(endpoint.clone(), &why)) {
                 (true, true) => warn!("cannot join through {endpoint}, still trying: {why}"),
                 (false, true) => info!("cannot reach a node at {endpoint}: {why}"),
@@ -125,17 +125,6 @@ fn tell(notice: Notice, troubles: &mut Troubles) {
         Notice::Stopped(reason) => debug!("{reason}"),
         Notice::Lagged { missed } => debug!("{missed} notices were not logged"),
         other => debug!("{other:?}"),
-    }
-}
-
-/// A reason to refuse is worded for the one that is refused; where that is the other end,
-/// it reads the wrong way round.
-fn explained(error: &DialError) -> String {
-    match error {
-        DialError::Refused(RejectReason::WrongBus { bus }) => format!(
-            "the node there is not on bus {bus}; give the --bus that it is on, or another endpoint"
-        ),
-        other => other.to_string(),
     }
 }
 

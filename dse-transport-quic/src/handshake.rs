@@ -24,6 +24,8 @@ pub(crate) enum HandshakeError {
     Connection(ConnectionError),
     /// The peer is not accepted; it was told so.
     Refused(&'static str),
+    /// Nobody can be reached there, says the network.
+    Unreachable(String),
 }
 
 impl From<ConnectionError> for HandshakeError {
@@ -146,6 +148,7 @@ impl HandshakeError {
         let why = match self {
             Self::Refused(why) => (*why).to_owned(),
             Self::Connection(error) => refusal::refusal(error)?,
+            Self::Unreachable(_) => return None,
         };
         Some(TransportError::Refused { peer: peer.to_owned(), why })
     }

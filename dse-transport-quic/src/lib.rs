@@ -36,6 +36,7 @@ mod identity;
 mod lane;
 mod link;
 mod listener;
+mod nobody;
 mod refusal;
 mod socket;
 mod tls;

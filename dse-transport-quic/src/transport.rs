@@ -16,7 +16,7 @@ use crate::address::{Address, SCHEME};
 use crate::handshake::{self, HandshakeError, Lanes};
 use crate::identity::{Identity, IdentityError};
 use crate::listener::QuicListener;
-use crate::{socket, tls, tuning};
+use crate::{nobody, socket, tls, tuning};
 
 /// Dialling ends after this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -103,7 +103,8 @@ impl QuicTransport {
             if let Some(address) = untried.next() {
                 match self.dial(address) {
                     Ok(connecting) => {
-                        attempts.spawn(async move { (address, handshake::dial(connecting).await) });
+                        attempts
+                            .spawn(async move { (address, attempt(address, connecting).await) });
                     }
                     Err(why) => failures.add(address, why),
                 }
@@ -153,11 +154,8 @@ impl Transport for QuicTransport {
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> Result<Link, TransportError> {
+        self.check_dial(endpoint)?;
         let address = Address::parse(endpoint)?;
-        if address.port() == 0 {
-            let why = "port 0 is only for listening; dial the port that the node shows".to_owned();
-            return Err(TransportError::InvalidEndpoint { endpoint: endpoint.clone(), why });
-        }
         let mut failures = Failures::default();
         let dialling = async {
             match address.resolve().await {
@@ -177,6 +175,30 @@ impl Transport for QuicTransport {
                 Err(failures.into_error(endpoint))
             }
         }
+    }
+
+    fn check_dial(&self, endpoint: &Endpoint) -> Result<(), TransportError> {
+        let why = match Address::parse(endpoint)? {
+            address if address.port() == 0 => {
+                "port 0 is only for listening; dial the port that the node shows"
+            }
+            Address::Socket(address) if address.ip().is_unspecified() => {
+                "a wildcard address is only for listening; dial an address of that machine"
+            }
+            _ => return Ok(()),
+        };
+        Err(TransportError::InvalidEndpoint { endpoint: endpoint.clone(), why: why.to_owned() })
+    }
+}
+
+/// A dial, unless the network knows better.
+async fn attempt(
+    remote: SocketAddr,
+    connecting: quinn::Connecting,
+) -> Result<Lanes, HandshakeError> {
+    tokio::select! {
+        dialled = handshake::dial(connecting) => dialled,
+        why = nobody::listens_at(remote) => Err(HandshakeError::Unreachable(why)),
     }
 }
 
@@ -199,6 +221,7 @@ impl Failures {
             (Some(refused), _) => self.refused = Some(refused),
             (None, HandshakeError::Connection(error)) => self.add(address, error.to_string()),
             (None, HandshakeError::Refused(why)) => self.add(address, (*why).to_owned()),
+            (None, HandshakeError::Unreachable(why)) => self.add(address, why.clone()),
         }
     }
 

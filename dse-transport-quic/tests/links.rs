@@ -59,6 +59,35 @@ fn socket_or_name_is_wildcard(address: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_port_at_which_nobody_listens_is_told_by_the_network() {
+    let ca = TestAuthority::new();
+    let a = ca.node("dse:a");
+    for ip in ["127.0.0.1", "[::1]"] {
+        let free = UdpSocket::bind(format!("{ip}:0")).expect("bound").local_addr();
+        let at = format!("quic://{}", free.expect("bound"));
+        let error = within(SOON, "an error", a.connect(&endpoint(&at))).await;
+        let error = error.expect_err("nobody listens").to_string();
+        assert!(error.contains("nobody listens at UDP port"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_never_be_dialled_is_told_beforehand() {
+    let ca = TestAuthority::new();
+    let a = ca.node("dse:a");
+    for (at, says) in [
+        ("quic://127.0.0.1:0", "port 0 is only for listening"),
+        ("quic://0.0.0.0:7447", "a wildcard address is only for listening"),
+        ("quic://[::]:7447", "a wildcard address is only for listening"),
+        ("quic://127.0.0.1", "the port is missing"),
+    ] {
+        let error = a.check_dial(&endpoint(at)).expect_err(at).to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    a.check_dial(&endpoint("quic://host.example:1")).expect("a name may have an address");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_name_is_dialled_at_each_of_its_addresses() {
     // `localhost` usually has an IPv6 address that comes first; only IPv4 listens.
     let ca = TestAuthority::new();

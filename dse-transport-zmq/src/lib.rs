@@ -39,7 +39,8 @@ mod outlet;
 mod wire;
 mod zmtp;
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -79,11 +80,6 @@ impl ZmqTransport {
         Self { config, strays: Arc::default() }
     }
 
-    /// How many messages were dropped because they belonged to no link.
-    pub fn strays(&self) -> u64 {
-        self.strays.load(Ordering::Relaxed)
-    }
-
     async fn bind_tcp(
         &self,
         endpoint: &Endpoint,
@@ -93,10 +89,11 @@ impl ZmqTransport {
         let error = |why| TransportError::Bind { endpoint: endpoint.clone(), why };
         let io_error = |io: std::io::Error| error(io.to_string());
         let addresses: Vec<_> = lookup_host((host, port)).await.map_err(io_error)?.collect();
-        if addresses.iter().any(|address| !self.is_permitted(*address)) {
+        if addresses.iter().any(|address| !self.is_permitted(address.ip())) {
             return Err(error(UNTRUSTED.to_owned()));
         }
-        let listener = TcpListener::bind(addresses.as_slice()).await.map_err(io_error)?;
+        let listening = TcpListener::bind(addresses.as_slice()).await;
+        let listener = listening.map_err(|io| error(explain_bind(&io, host, port)))?;
         let bound = listener.local_addr().map_err(io_error)?;
         let reachable = address::reachable_at(bound).map_err(io_error)?;
         let endpoints = reachable.into_iter().filter_map(address::tcp_endpoint).collect();
@@ -132,7 +129,7 @@ impl ZmqTransport {
         let io_error = |io: std::io::Error| error(io.to_string());
         let found: Vec<_> = lookup_host((host, port)).await.map_err(io_error)?.collect();
         let mut tries = JoinSet::new();
-        for address in found.into_iter().filter(|address| self.is_permitted(*address)) {
+        for address in found.into_iter().filter(|address| self.is_permitted(address.ip())) {
             tries.spawn(async move { (address, TcpStream::connect(address).await) });
         }
         let mut why = UNTRUSTED.to_owned();
@@ -149,8 +146,8 @@ impl ZmqTransport {
         Err(error(why))
     }
 
-    fn is_permitted(&self, address: SocketAddr) -> bool {
-        self.config.trust_network || is_loopback(address.ip())
+    fn is_permitted(&self, ip: IpAddr) -> bool {
+        self.config.trust_network || is_loopback(ip)
     }
 
     async fn dial(
@@ -168,10 +165,7 @@ impl ZmqTransport {
                 let site = reach_ipc(endpoint, &path).await?;
                 (address::ipc_socket(&path), site.clone(), site)
             }
-            Address::AnyIpc => {
-                let why = "it is only to listen at; write zmq://ipc/ and the socket's name".into();
-                return Err(TransportError::InvalidEndpoint { endpoint: endpoint.clone(), why });
-            }
+            Address::AnyIpc => return Err(only_to_listen_at(endpoint)),
         };
         let dialled = handshake::dial(&door, &here, &there, &self.strays, deadline).await;
         match dialled {
@@ -205,6 +199,7 @@ impl Transport for ZmqTransport {
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> Result<Link, TransportError> {
+        self.check_dial(endpoint)?;
         let address = Address::parse(endpoint, &self.config.runtime_dir)?;
         let deadline = Instant::now() + DIAL_TIMEOUT;
         let dialled = timeout_at(deadline + GRACE, self.dial(endpoint, address, deadline)).await;
@@ -213,6 +208,31 @@ impl Transport for ZmqTransport {
             Err(TransportError::Connect { endpoint: endpoint.clone(), why })
         })
     }
+
+    fn check_dial(&self, endpoint: &Endpoint) -> Result<(), TransportError> {
+        let invalid =
+            |why: String| TransportError::InvalidEndpoint { endpoint: endpoint.clone(), why };
+        match Address::parse(endpoint, &self.config.runtime_dir)? {
+            Address::Tcp { port: 0, .. } => Err(invalid(
+                "port 0 is only for listening; dial the port that the node shows".to_owned(),
+            )),
+            Address::Tcp { host, .. } => match host.parse::<IpAddr>() {
+                Ok(ip) if !self.is_permitted(ip) => Err(invalid(UNTRUSTED.to_owned())),
+                _ => Ok(()),
+            },
+            Address::AnyIpc => Err(only_to_listen_at(endpoint)),
+            Address::Ipc(_) => Ok(()),
+        }
+    }
+
+    fn strays(&self) -> u64 {
+        self.strays.load(Ordering::Relaxed)
+    }
+}
+
+fn only_to_listen_at(endpoint: &Endpoint) -> TransportError {
+    let why = "it is only to listen at; write zmq://ipc/ and the socket's name".to_owned();
+    TransportError::InvalidEndpoint { endpoint: endpoint.clone(), why }
 }
 
 /// Looks whether somebody listens, because the `zeromq` crate would try again and again
@@ -222,6 +242,22 @@ async fn reach_ipc(endpoint: &Endpoint, path: &Path) -> Result<Site, TransportEr
     UnixStream::connect(path).await.map_err(|io| error(format!("{}: {io}", path.display())))?;
     let folder = path.parent().ok_or_else(|| error("it has no folder".to_owned()))?;
     Ok(Site::Folder(folder.to_owned()))
+}
+
+/// What to do about an address at which nobody can listen.
+fn explain_bind(error: &std::io::Error, host: &str, port: u16) -> String {
+    match error.kind() {
+        ErrorKind::AddrInUse => {
+            format!("the TCP port {port} is in use; choose another, or 0 for any")
+        }
+        ErrorKind::AddrNotAvailable => {
+            format!("{host} is no address of this machine; use 0.0.0.0 or [::] for all")
+        }
+        ErrorKind::PermissionDenied => {
+            format!("the port {port} needs rights that this user lacks; choose one above 1023")
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// A number that nobody can guess, from the system's randomness. The `zeromq` crate has

@@ -47,6 +47,14 @@ pub enum StartError {
         /// The endpoint, and the schemes there are.
         error: UnknownScheme,
     },
+    /// An endpoint to join or to advertise can never be dialled.
+    #[error("cannot {wish} there: {error}")]
+    Undiallable {
+        /// "join" or "advertise".
+        wish: &'static str,
+        /// Why.
+        error: TransportError,
+    },
     /// A transport cannot listen.
     #[error(transparent)]
     Bind(#[from] TransportError),
@@ -241,10 +249,13 @@ impl NodeBuilder {
         if transports.is_empty() {
             return Err(StartError::NoTransport);
         }
-        let wishes = [("listen", &self.listen), ("advertise", &self.advertise)];
-        for (name, endpoints) in wishes.into_iter().chain([("join", &self.join)]) {
+        for endpoint in &self.listen {
+            transports.of(endpoint).map_err(wish("listen"))?;
+        }
+        for (name, endpoints) in [("advertise", &self.advertise), ("join", &self.join)] {
             for endpoint in endpoints {
-                transports.of(endpoint).map_err(wish(name))?;
+                let checked = transports.of(endpoint).map_err(wish(name))?.check_dial(endpoint);
+                checked.map_err(|error| StartError::Undiallable { wish: name, error })?;
             }
         }
         Ok(transports)

@@ -135,6 +135,7 @@ impl Driver {
             control_timers: self.core.poll_timeout().is_some().into(),
             unknown_messages: core.unknown_messages,
             faults: core.faults,
+            refused: self.refused + self.transports.strays(),
             links: self.links.len() as u64,
             peers: up(Role::Member),
             guests: up(Role::Guest),

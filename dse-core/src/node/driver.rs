@@ -106,6 +106,8 @@ pub(super) struct Driver {
     pub(super) finishing: JoinSet<()>,
     pub(super) watchers: Watchers,
     pub(super) notices: broadcast::Sender<Notice>,
+    /// How many peers were refused.
+    pub(super) refused: u64,
     /// Set by the core's last event.
     pub(super) stopped: Option<Stopped>,
 }
@@ -147,6 +149,7 @@ impl Driver {
             finishing: JoinSet::new(),
             watchers: Watchers::default(),
             notices,
+            refused: 0,
             stopped: None,
         }
     }

@@ -49,6 +49,7 @@ impl Driver {
                     other => ("a peer".into(), other.to_string()),
                 };
                 tracing::debug!(%remote, %why, "refused");
+                self.refused += 1;
                 self.notice(Notice::PeerRefused { remote, node: None, why });
             }
         }

@@ -132,6 +132,7 @@ impl Driver {
     }
 
     fn peer_refused(&mut self, link: LinkId, node: Option<NodeId>, reason: &RejectReason) {
+        self.refused += 1;
         let remote = self.links.remote(link).unwrap_or("a peer that is gone").to_owned();
         let why = reason.to_string();
         tracing::debug!(remote, peer = node.as_ref().map(NodeId::as_str), why, "peer refused");

@@ -48,6 +48,8 @@ stats! {
     unknown_messages
     /// Links closed because the peer broke the protocol.
     faults
+    /// Peers refused, and messages of strangers dropped.
+    refused
     /// Links that stand now, open or not yet.
     links
     /// Members with an open link now.

@@ -36,6 +36,11 @@ impl Transports {
         self.by_scheme.keys().copied()
     }
 
+    /// Messages of strangers that were dropped.
+    pub(super) fn strays(&self) -> u64 {
+        self.by_scheme.values().map(|transport| transport.strays()).sum()
+    }
+
     pub(super) fn of(&self, endpoint: &Endpoint) -> Result<&Arc<dyn Transport>, UnknownScheme> {
         self.by_scheme.get(endpoint.scheme()).ok_or_else(|| UnknownScheme {
             endpoint: endpoint.clone(),

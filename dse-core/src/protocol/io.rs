@@ -426,8 +426,19 @@ pub enum DialError {
     #[error("refused: {0}")]
     Rejected(RejectReason),
     /// This node refused the other end.
-    #[error("refused by this node: {0}")]
+    #[error("{}", refused_here(.0))]
     Refused(RejectReason),
+}
+
+/// A reason is worded for the one that is refused. Where that is the other end, a bus is
+/// the wrong one the other way round.
+fn refused_here(reason: &RejectReason) -> String {
+    match reason {
+        RejectReason::WrongBus { bus } => alloc::format!(
+            "the node there is not on bus {bus}; give the --bus that it is on, or another endpoint"
+        ),
+        other => alloc::format!("refused by this node: {other}"),
+    }
 }
 
 /// How the control bus ended.
