@@ -115,9 +115,16 @@ async fn visit<S: AsyncRead + AsyncWrite + Unpin>(
     match handshake::answer(stream, &here, &there, &strays, deadline).await {
         Ok(sockets) => Some(Ok(link(peer, sockets))),
         // Who dials looks first whether somebody listens.
-        Err(HandshakeError::Zmtp(ZmtpError::Silent)) => None,
+        Err(HandshakeError::Zmtp(ZmtpError::Silent) | HandshakeError::GivenUp) => None,
+        Err(HandshakeError::Zmtp(ZmtpError::Io(error))) if is_reset(&error) => None,
         Err(error) => Some(Err(TransportError::Refused { peer, why: error.to_string() })),
     }
+}
+
+/// The visitor dropped its connection with what it was told unread: it gave up. Who ends
+/// half way in what it says itself is told apart.
+fn is_reset(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 async fn next_stream(socket: &DoorSocket) -> io::Result<Stream> {

@@ -46,6 +46,8 @@ pub(crate) enum HandshakeError {
     NotDialledBack(String),
     #[error("it did not greet in time")]
     NoGreeting,
+    #[error("it gave up")]
+    GivenUp,
     #[error("it was dialled back and did not answer at {0} in time")]
     NotAnswered(String),
 }
@@ -100,6 +102,11 @@ pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         Err(error) => Err(error.into()),
     };
     if let Err(error) = &answered {
+        if visitor.has_left().await {
+            // As one does of two nodes that dial each other and have a link by then.
+            tracing::debug!(%error, "a visitor gave up");
+            return Err(HandshakeError::GivenUp);
+        }
         let mut text = vec![REFUSAL];
         text.extend(error.to_string().as_bytes());
         // The visitor may be gone: then nobody needs the reason.

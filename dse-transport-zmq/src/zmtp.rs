@@ -7,9 +7,11 @@
 //! everybody, so it reads with limits and a deadline.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 use zeromq::ZmqMessage;
 
 /// A visitor that has greeted.
@@ -92,6 +94,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Visitor<S> {
     /// Sends a message of one part, cut to what a short frame holds.
     pub(crate) async fn send(&mut self, body: &[u8]) -> Result<(), ZmtpError> {
         self.send_frame(0, &body[..body.len().min(SHORT_BYTES)]).await
+    }
+
+    /// Has it closed its connection? What it says instead is passed over.
+    pub(crate) async fn has_left(&mut self) -> bool {
+        let mut said = [0; 64];
+        let reading = self.stream.read(&mut said);
+        matches!(timeout(Duration::ZERO, reading).await, Ok(Ok(0) | Err(_)))
     }
 
     async fn frame(&mut self) -> Result<(u8, Vec<u8>), ZmtpError> {

@@ -138,6 +138,35 @@ async fn a_node_that_cannot_be_dialled_back_is_told_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_visitor_that_gives_up_is_no_refusal() {
+    // As one of two nodes that dial each other does, once they have a link.
+    let folder = Folder::new();
+    let transport = folder.transport();
+    let mut door = transport.bind(&endpoint("zmq://127.0.0.1:0")).await.unwrap();
+    let at = door.endpoints()[0].clone();
+    let inboxes = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = u64::from(inboxes.local_addr().unwrap().port());
+    let visits = async {
+        let mut visitor = XPubSocket::new();
+        visitor.connect(&format!("tcp://{}", at.address())).await.unwrap();
+        zeromq::SocketRecv::recv(&mut visitor).await.unwrap();
+        let header = [b"dse/control/\x01".as_slice(), &[7; 8], &[0; 8]].concat();
+        let ports = [port.to_be_bytes(), port.to_be_bytes()].concat();
+        let dial = [&[1_u8][..], &[0; 8], &[0], &ports].concat();
+        let parts = vec![Bytes::from(header), Bytes::from(dial)];
+        visitor.send(parts.try_into().unwrap()).await.unwrap();
+        let (mut dialled_back, _) = inboxes.accept().await.unwrap();
+        drop((visitor, inboxes));
+        // Until the door gives up, too.
+        while !matches!(dialled_back.read(&mut [0; 256]).await, Ok(0) | Err(_)) {}
+        transport.connect(&at).await
+    };
+    let (near, far) = soon("a link", async { tokio::join!(visits, door.accept()) }).await;
+    near.expect("a link");
+    far.expect("no refusal before the link");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_who_listens_but_is_no_node_is_an_error_that_names_it() {
     let folder = Folder::new();
     let transport = folder.transport();
@@ -211,6 +240,33 @@ async fn bind_error(transport: &ZmqTransport, at: &str) -> String {
         Err(error @ TransportError::Bind { .. }) => error.to_string(),
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("bound {at}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_is_named_with_what_to_do() {
+    let folder = Folder::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let error = bind_error(&folder.transport(), &format!("zmq://127.0.0.1:{port}")).await;
+    assert!(error.contains(&format!("TCP port {port} is in use; choose another")), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_never_be_dialled_is_told_beforehand() {
+    let folder = Folder::new();
+    let transport = folder.transport();
+    for (at, says) in [
+        ("zmq://127.0.0.1:0", "port 0 is only for listening"),
+        ("zmq://ipc", "only to listen at"),
+        ("zmq://192.0.2.1:7447", "--zmq-trust-network"),
+        ("zmq://127.0.0.1", "the port is missing"),
+    ] {
+        let error = transport.check_dial(&endpoint(at)).expect_err(at).to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    for at in ["zmq://127.0.0.1:1", "zmq://host.example:1", "zmq://ipc/00000000000000ff"] {
+        transport.check_dial(&endpoint(at)).expect(at);
     }
 }
 
