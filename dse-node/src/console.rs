@@ -10,6 +10,8 @@ use serde::Serialize;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Mutex, mpsc};
 
+use crate::samples::printable;
+
 /// A command's standard output and standard error.
 #[derive(Clone, Debug)]
 pub struct Console {
@@ -99,7 +101,9 @@ impl Console {
 
     /// Says something on standard error, for people: progress, remarks, faults.
     pub async fn note(&self, text: impl AsRef<str>) {
-        self.to_stderr(format!("dse-node: {}", text.as_ref())).await;
+        // A peer's words may be in it.
+        let lines: Vec<_> = text.as_ref().split('\n').map(printable).collect();
+        self.to_stderr(format!("dse-node: {}", lines.join("\n"))).await;
     }
 
     /// Says something on standard error: `text` for people, `value` where JSON is wanted.
@@ -124,4 +128,20 @@ impl Console {
 async fn say(tag: &Arc<str>, host: &mpsc::Sender<JobOutput>, said: Said) -> io::Result<()> {
     let output = JobOutput { tag: tag.clone(), said };
     host.send(output).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_said_cannot_steer_a_terminal() {
+        let (host, mut said) = mpsc::channel(4);
+        let console = Console::job("a".into(), host);
+        console.note("the node there says: \u{1b}[2J\nand more").await;
+        let Some(JobOutput { said: Said::Stderr(line), .. }) = said.recv().await else {
+            panic!("nothing was said");
+        };
+        assert_eq!(line, "dse-node: the node there says: \\u{1b}[2J\nand more");
+    }
 }

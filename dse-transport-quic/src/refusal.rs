@@ -13,9 +13,7 @@ pub(crate) fn link_error(error: &ConnectionError) -> TransportError {
         ConnectionError::ApplicationClosed(close) if close.reason.is_empty() => {
             TransportError::Closed("the peer dropped it".to_owned())
         }
-        ConnectionError::ApplicationClosed(close) => {
-            TransportError::Closed(String::from_utf8_lossy(&close.reason).into_owned())
-        }
+        ConnectionError::ApplicationClosed(close) => TransportError::Closed(said(&close.reason)),
         ConnectionError::LocallyClosed => TransportError::Closed("closed here".to_owned()),
         ConnectionError::Reset => TransportError::Lost(
             "the peer no longer knows it: it dropped it or was restarted".to_owned(),
@@ -41,13 +39,18 @@ pub(crate) fn refusal(error: &ConnectionError) -> Option<String> {
             Some(format!("it does not accept this node's certificate: {advice}"))
         }
         ConnectionError::ApplicationClosed(close) if close.error_code == REFUSED => {
-            Some(String::from_utf8_lossy(&close.reason).into_owned())
+            Some(said(&close.reason))
         }
         ConnectionError::VersionMismatch => {
             Some("it speaks no version of QUIC that this node speaks".to_owned())
         }
         _ => None,
     }
+}
+
+/// A peer's words, without what could steer a terminal.
+fn said(reason: &[u8]) -> String {
+    String::from_utf8_lossy(reason).chars().filter(|c| !c.is_control()).collect()
 }
 
 /// The TLS alert in a QUIC error code (RFC 9001 §4.8).
