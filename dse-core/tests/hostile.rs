@@ -5,7 +5,7 @@ use bytes::Bytes;
 use dse_core::protocol::wire::{self, Decoded};
 use dse_core::protocol::{
     BusId, Claim, Config, ControlBus, Event, Hello, Incarnation, Input, Instant, LinkId, Message,
-    NodeId, Open, Output, Role,
+    NodeId, Open, Output, RejectReason, Role,
 };
 
 /// The node that peers are hostile to: by its id it decides about links with `z` and
@@ -128,4 +128,37 @@ fn of_the_links_that_the_loss_of_the_last_one_ends_none_opens_on_the_way() {
     let told = events(victim.feed(fell));
     let opened = told.iter().any(|event| matches!(event, Event::LinkOpened { .. }));
     assert!(!opened, "a link with the claim of before: {told:?}");
+}
+
+#[test]
+fn members_that_come_and_vanish_are_kept_only_as_many_as_the_bus_has_room_for() {
+    let mut victim = Victim::with(|config| config.peers_max = 4);
+    for link in 1..20 {
+        victim.now = Instant::from_nanos(link);
+        victim.open(link, hello(&format!("z{link}"), Role::Member));
+        victim.feed(Input::LinkDown { link: LinkId(link), error: "it fell".into() });
+    }
+    let kept: Vec<_> = victim.core.peers().into_iter().map(|peer| peer.info.node).collect();
+    assert_eq!(kept, [node("z17"), node("z18"), node("z19")]);
+}
+
+#[test]
+fn of_two_that_say_hello_while_there_is_room_for_one_one_is_refused() {
+    for (first, second) in [("y", "z"), ("a", "b"), ("z", "a")] {
+        let mut victim = Victim::with(|config| config.peers_max = 2);
+        let echoes = [victim.link_up(1), victim.link_up(2)];
+        for (link, name) in [(1, first), (2, second)] {
+            victim.say(link, &Message::Hello(hello(name, Role::Member)));
+        }
+        let mut told = Vec::new();
+        for (link, echo) in (1..).zip(echoes) {
+            let open = Open { echo, held: None, known: None, fingerprints: Vec::new() };
+            told.extend(victim.say(link, &Message::Open(open)));
+        }
+        let full = RejectReason::BusFull { limit: 2 };
+        let refused =
+            |event: &Event| matches!(event, Event::PeerRefused { reason, .. } if *reason == full);
+        assert_eq!(told.iter().filter(|event| refused(event)).count(), 1, "{told:?}");
+        assert_eq!(victim.core.peers().len(), 1);
+    }
 }

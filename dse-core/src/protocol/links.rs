@@ -374,6 +374,7 @@ impl ControlBus {
             if before.is_some_and(Peer::is_member) && hello.role == Role::Guest {
                 self.outbox.event(Event::PeerForgotten { node: hello.node.clone() });
             }
+            self.make_room(hello);
             self.peers.insert(Peer::new(hello));
         }
         let peer = self.peers.get_mut(&hello.node)?;

@@ -112,6 +112,22 @@ impl ControlBus {
         self.outbox.event(Event::PeerForgotten { node: node.clone() });
     }
 
+    /// Of members that are down no more are kept than the bus has room for: the one whose
+    /// last link opened longest ago makes room for one that is new.
+    pub(super) fn make_room(&mut self, hello: &Hello) {
+        let known = self.peers.get(&hello.node).is_some();
+        let members = self.peers.iter().filter(|peer| peer.is_member()).count();
+        let own = usize::from(self.config.role == Role::Member);
+        if known || hello.role == Role::Guest || members + own < self.config.peers_max {
+            return;
+        }
+        let down = self.peers.iter().filter(|peer| peer.is_member() && peer.open.is_none());
+        if let Some(peer) = down.min_by_key(|peer| peer.opened_at) {
+            let node = peer.info.node.clone();
+            self.forget(&node);
+        }
+    }
+
     pub(super) fn members_received(
         &mut self,
         link: LinkId,
