@@ -111,7 +111,9 @@ impl ControlBus {
             }
             LinkStage::Left { node } => {
                 self.outbox.event(Event::LinkClosed { link: id, node: node.clone() });
-                self.tell_if_forgotten(node);
+                if self.peers.get(node).is_none() {
+                    self.outbox.event(Event::PeerForgotten { node: node.clone() });
+                }
             }
             LinkStage::Greeting | LinkStage::Greeted { .. } => {
                 self.handshake_over(id, link, DialError::Fell(error.into()));
