@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use dse_core::protocol::wire::{self, Decoded};
 use dse_core::protocol::{
-    BusId, Claim, Config, ControlBus, Event, Hello, Incarnation, Input, Instant, LinkId, Message,
-    NodeId, Open, Output, Role,
+    BusId, Claim, Config, ControlBus, Event, Hello, Incarnation, Input, Instant, Leave,
+    LeaveReason, LinkId, Message, NodeId, Open, Output, RejectReason, Role,
 };
 
 /// The node that peers are hostile to: by its id it decides about links with `z` and
@@ -44,6 +44,10 @@ impl Victim {
             _ => None,
         });
         nonce.expect("Hello comes first")
+    }
+
+    fn fall(&mut self, link: u64) -> Vec<Event> {
+        events(self.feed(Input::LinkDown { link: LinkId(link), error: "it fell".into() }))
     }
 
     /// A peer does what opens a link.
@@ -86,6 +90,13 @@ fn hello(name: &str, role: Role) -> Hello {
     }
 }
 
+/// What another start of the node says.
+fn start(name: &str, incarnation: u64, role: Role) -> Hello {
+    let mut hello = hello(name, role);
+    hello.claim.incarnation = Incarnation(incarnation);
+    hello
+}
+
 #[test]
 fn a_guest_that_says_hello_again_as_a_member_is_another_start_of_the_node() {
     for (first, then) in [(Role::Guest, Role::Member), (Role::Member, Role::Guest)] {
@@ -107,10 +118,8 @@ fn a_guest_that_says_hello_again_as_a_member_is_another_start_of_the_node() {
 fn a_member_that_is_down_and_comes_back_as_a_guest_is_forgotten() {
     let mut victim = Victim::with(|_| {});
     victim.open(1, hello("z", Role::Member));
-    victim.feed(Input::LinkDown { link: LinkId(1), error: "it fell".into() });
-    let mut guest = hello("z", Role::Guest);
-    guest.claim.incarnation = Incarnation(2);
-    let told = victim.open(2, guest);
+    victim.fall(1);
+    let told = victim.open(2, start("z", 2, Role::Guest));
     assert!(told.contains(&Event::PeerForgotten { node: node("z") }), "{told:?}");
 }
 
@@ -124,8 +133,68 @@ fn of_the_links_that_the_loss_of_the_last_one_ends_none_opens_on_the_way() {
         (other.claim.nonce, other.link_nonce) = (link, link);
         victim.open(link, other);
     }
-    let fell = Input::LinkDown { link: LinkId(1), error: "it fell".into() };
-    let told = events(victim.feed(fell));
+    let told = victim.fall(1);
     let opened = told.iter().any(|event| matches!(event, Event::LinkOpened { .. }));
     assert!(!opened, "a link with the claim of before: {told:?}");
+}
+
+#[test]
+fn members_that_come_and_vanish_are_kept_only_as_many_as_the_bus_has_room_for() {
+    let mut victim = Victim::with(|config| config.peers_max = 4);
+    for link in 1..20 {
+        victim.now = Instant::from_nanos(link);
+        victim.open(link, hello(&format!("z{link}"), Role::Member));
+        victim.fall(link);
+    }
+    let kept: Vec<_> = victim.core.peers().into_iter().map(|peer| peer.info.node).collect();
+    assert_eq!(kept, [node("z17"), node("z18"), node("z19")]);
+}
+
+#[test]
+fn of_two_that_say_hello_while_there_is_room_for_one_one_is_refused() {
+    for (first, second) in [("y", "z"), ("a", "b"), ("z", "a")] {
+        let mut victim = Victim::with(|config| config.peers_max = 2);
+        let echoes = [victim.link_up(1), victim.link_up(2)];
+        for (link, name) in [(1, first), (2, second)] {
+            victim.say(link, &Message::Hello(hello(name, Role::Member)));
+        }
+        let mut told = Vec::new();
+        for (link, echo) in (1..).zip(echoes) {
+            let open = Open { echo, held: None, known: None, fingerprints: Vec::new() };
+            told.extend(victim.say(link, &Message::Open(open)));
+        }
+        let full = RejectReason::BusFull { limit: 2 };
+        let refused =
+            |event: &Event| matches!(event, Event::PeerRefused { reason, .. } if *reason == full);
+        assert_eq!(told.iter().filter(|event| refused(event)).count(), 1, "{told:?}");
+        assert_eq!(victim.core.peers().len(), 1);
+    }
+}
+
+#[test]
+fn a_member_that_left_is_forgotten_although_a_guest_of_its_id_comes_before_its_link_falls() {
+    for guest_falls_first in [true, false] {
+        let mut victim = Victim::with(|_| {});
+        victim.open(1, hello("z", Role::Member));
+        victim.say(1, &Message::Leave(Leave { reason: LeaveReason::Asked }));
+        victim.open(2, start("z", 2, Role::Guest));
+        let forgotten = Event::PeerForgotten { node: node("z") };
+        if guest_falls_first {
+            assert!(!victim.fall(2).contains(&forgotten), "the member's link is still read");
+        }
+        assert!(victim.fall(1).contains(&forgotten));
+        assert!(!victim.fall(2).contains(&forgotten), "once is enough");
+    }
+}
+
+#[test]
+fn a_node_that_left_twice_is_forgotten_when_the_last_of_its_links_falls() {
+    let mut victim = Victim::with(|_| {});
+    for link in [1, 2] {
+        victim.open(link, start("z", link, Role::Member));
+        victim.say(link, &Message::Leave(Leave { reason: LeaveReason::Asked }));
+    }
+    let forgotten = Event::PeerForgotten { node: node("z") };
+    assert!(!victim.fall(1).contains(&forgotten), "the second link is still read");
+    assert!(victim.fall(2).contains(&forgotten));
 }

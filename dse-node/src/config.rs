@@ -38,14 +38,22 @@ impl Config {
             line: None,
             what: format!("cannot read this configuration file: {error}"),
         })?;
-        Self::parse(&text).map_err(|fault| ConfigError {
+        Self::parse(path, &text)
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        Self::from_text(text).map_err(|fault| ConfigError {
             file: path.to_owned(),
-            line: fault.span.map(|span| line_of(&text, &span)),
+            line: fault.span.map(|span| line_of(text, &span)),
             what: fault.what,
         })
     }
 
-    fn parse(text: &str) -> Result<Self, Fault> {
+    fn from_text(text: &str) -> Result<Self, Fault> {
         let mut document = DeTable::parse(text)?;
         let sources = take_list(document.get_mut(), "source")?;
         let sinks = take_list(document.get_mut(), "sink")?;
@@ -182,13 +190,13 @@ mod tests {
     use super::*;
 
     fn fault(text: &str) -> (Option<usize>, String) {
-        let fault = Config::parse(text).expect_err("the text is faulty");
+        let fault = Config::from_text(text).expect_err("the text is faulty");
         (fault.span.map(|span| line_of(text, &span)), fault.what)
     }
 
     #[test]
     fn the_example_of_the_design_is_understood() {
-        let config = Config::parse(
+        let config = Config::from_text(
             r#"
             name = "web-1"
             bus = "plant"

@@ -31,6 +31,9 @@ mod address;
 pub mod ca;
 mod certificate;
 mod files;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod handshake;
 mod identity;
 mod lane;

@@ -31,6 +31,9 @@ mod address;
 mod door;
 mod fate;
 mod folder;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod handshake;
 mod inbox;
 mod lanes;

@@ -11,7 +11,7 @@ pub fn decode(data: &[u8]) {
     let Some((lane, bytes)) = data.split_first() else { return };
     match lane % 3 {
         0 => control_message(bytes),
-        1 => body_of_a_message(lane / 3 % 16, bytes),
+        1 => body_of_a_message(lane / 3 % 18, bytes),
         _ => data_frame(bytes),
     }
 }

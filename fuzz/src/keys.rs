@@ -86,8 +86,8 @@ type Places = BTreeSet<usize>;
 
 /// With the places that `**` leads to without a segment.
 fn closed(pattern: &[&str], mut places: Places) -> Places {
-    for at in 0..pattern.len() {
-        if places.contains(&at) && pattern[at] == "**" {
+    for (at, segment) in pattern.iter().enumerate() {
+        if places.contains(&at) && *segment == "**" {
             places.insert(at + 1);
         }
     }

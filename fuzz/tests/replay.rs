@@ -1,13 +1,13 @@
 //! The kept corpus on stable Rust: what once was hard for a target stays easy.
 
-use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
-use dse_fuzz::TARGETS;
+use dse_fuzz::{Mutator, TARGETS};
 
-/// A corpus is kept small (`cargo fuzz cmin`): it is run with every test.
+/// A corpus is kept small: it is run with every test.
 const MOST_FILES: usize = 100;
+const CHANGES: usize = 2000;
 
 #[test]
 fn every_target_survives_its_corpus() {
@@ -15,11 +15,25 @@ fn every_target_survives_its_corpus() {
         let files = corpus(name);
         assert!(!files.is_empty(), "the corpus of {name} is empty");
         assert!(files.len() <= MOST_FILES, "{} files in the corpus of {name}", files.len());
-        for file in files {
-            let bytes = fs::read(&file).expect("a readable file");
+        for (file, bytes) in files {
             let survived = catch_unwind(AssertUnwindSafe(|| target(&bytes)));
             if let Err(panic) = survived {
                 eprintln!("replay it: cargo run -p dse-fuzz --bin {name} {}", file.display());
+                resume_unwind(panic);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_target_survives_changes_of_its_corpus() {
+    for (name, target) in TARGETS {
+        let inputs = corpus(name).into_iter().map(|(_, bytes)| bytes).collect();
+        let mut mutator = Mutator::new(inputs, 1);
+        for _ in 0..CHANGES {
+            let input = mutator.input();
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| target(&input))) {
+                eprintln!("{name} does not survive {:?}", input.escape_ascii().to_string());
                 resume_unwind(panic);
             }
         }
@@ -36,11 +50,7 @@ fn every_target_survives_nothing_and_noise() {
     }
 }
 
-fn corpus(target: &str) -> Vec<PathBuf> {
+fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
-    let files = fs::read_dir(&folder).into_iter().flatten();
-    let mut files: Vec<PathBuf> =
-        files.map(|entry| entry.expect("a readable folder").path()).collect();
-    files.sort();
-    files
+    dse_fuzz::inputs(&folder).expect("a readable corpus")
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::fuzz::FuzzOptions;
 use crate::mutants::MutantsOptions;
 
 /// Shown by `cargo xtask help` and after a usage error.
@@ -28,7 +29,9 @@ cargo xtask <task>
   sim                      random schedules on a simulated bus, held against the laws
       --seeds N            how many; --help tells the other flags
       explore              instead: everything that can happen in small worlds
-      scale                instead: what the bus costs as it grows";
+      scale                instead: what the bus costs as it grows
+  fuzz [TARGET]            hostile bytes, ever new ones, to each fuzz target or to this one
+      --minutes N          how long each (default 5)";
 
 /// One task with its options.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,6 +43,7 @@ pub(crate) enum Task {
     Demo(DemoOptions),
     Bench { arguments: Vec<String> },
     Sim { arguments: Vec<String> },
+    Fuzz(FuzzOptions),
 }
 
 /// How the demo is told.
@@ -88,6 +92,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
         Some("demo") => parse_demo(arguments).map(Task::Demo),
         Some("bench") => Ok(Task::Bench { arguments: arguments.collect() }),
         Some("sim") => Ok(Task::Sim { arguments: arguments.collect() }),
+        Some("fuzz") => parse_fuzz(arguments).map(Task::Fuzz),
         Some(other) => Err(format!("there is no task {other}")),
     }
 }
@@ -125,6 +130,26 @@ fn parse_demo(mut arguments: impl Iterator<Item = String>) -> Result<DemoOptions
             "--json" => options.json = Some(PathBuf::from(value()?)),
             "--baseline" => options.baseline_only = true,
             other => return Err(format!("demo does not know {other}")),
+        }
+    }
+    Ok(options)
+}
+
+fn parse_fuzz(mut arguments: impl Iterator<Item = String>) -> Result<FuzzOptions, String> {
+    let mut options = FuzzOptions { target: None, minutes: 5 };
+    while let Some(word) = arguments.next() {
+        match word.as_str() {
+            "--minutes" => {
+                let value = arguments.next().ok_or("--minutes needs a value")?;
+                let wrong = || format!("--minutes {value}: use a number from 1 to 10000");
+                options.minutes = value.parse().map_err(|_| wrong())?;
+                if !(1..=10_000).contains(&options.minutes) {
+                    return Err(wrong());
+                }
+            }
+            flag if flag.starts_with('-') => return Err(format!("fuzz does not know {flag}")),
+            _ if options.target.is_some() => return Err(format!("{word} is one target too many")),
+            _ => options.target = Some(word),
         }
     }
     Ok(options)
@@ -182,6 +207,20 @@ mod tests {
                 markdown: Some(PathBuf::from("out.md")),
             }))
         );
+    }
+
+    #[test]
+    fn fuzz_takes_a_target_and_a_time() {
+        let fuzz = |target: Option<&str>, minutes| {
+            Ok(Task::Fuzz(FuzzOptions { target: target.map(str::to_owned), minutes }))
+        };
+        assert_eq!(parsed("fuzz"), fuzz(None, 5));
+        assert_eq!(parsed("fuzz bus --minutes 60"), fuzz(Some("bus"), 60));
+        assert_eq!(
+            parsed("fuzz --minutes 0"),
+            Err("--minutes 0: use a number from 1 to 10000".to_owned())
+        );
+        assert_eq!(parsed("fuzz bus keys"), Err("keys is one target too many".to_owned()));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod args;
 mod bench;
 mod ci;
 mod demo;
+mod fuzz;
 mod mutants;
 mod shell;
 mod sim;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Bench { arguments } => bench::run(&arguments),
         Task::Sim { arguments } => sim::run(&arguments),
+        Task::Fuzz(options) => fuzz::run(&options),
     };
     match held {
         Ok(true) => ExitCode::SUCCESS,

@@ -111,9 +111,7 @@ impl ControlBus {
             }
             LinkStage::Left { node } => {
                 self.outbox.event(Event::LinkClosed { link: id, node: node.clone() });
-                if self.peers.get(node).is_none() {
-                    self.outbox.event(Event::PeerForgotten { node: node.clone() });
-                }
+                self.tell_if_forgotten(node);
             }
             LinkStage::Greeting | LinkStage::Greeted { .. } => {
                 self.handshake_over(id, link, DialError::Fell(error.into()));

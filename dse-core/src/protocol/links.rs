@@ -370,11 +370,12 @@ impl ControlBus {
     fn adopt(&mut self, id: LinkId, hello: &Hello) -> Option<LinkId> {
         let before = self.peers.get(&hello.node);
         if before.is_none_or(|peer| !peer.is(hello)) {
-            // Nobody waits for the return of a guest, so nothing would be dropped later.
-            if before.is_some_and(Peer::is_member) && hello.role == Role::Guest {
-                self.outbox.event(Event::PeerForgotten { node: hello.node.clone() });
-            }
+            let was_member = before.is_some_and(Peer::is_member);
+            self.make_room(hello);
             self.peers.insert(Peer::new(hello));
+            if was_member {
+                self.tell_if_forgotten(&hello.node);
+            }
         }
         let peer = self.peers.get_mut(&hello.node)?;
         peer.info = super::peers::info(hello);

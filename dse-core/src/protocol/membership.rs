@@ -7,8 +7,10 @@ use super::bus::{ControlBus, Phase};
 use super::dial::Target;
 use super::io::{Event, LinkId, Output, PeerStatus};
 use super::limits;
+use super::links::{Link, LinkStage};
 use super::message::{Hello, LeaveReason, Members, MembersRequest, Role};
 use super::names::NodeId;
+use super::peers::Peer;
 use super::timers::Timer;
 
 impl ControlBus {
@@ -109,7 +111,34 @@ impl ControlBus {
         }
         self.timers.clear(&Timer::Forget(node.clone()));
         self.drop_dial(&Target::Peer(node.clone()));
-        self.outbox.event(Event::PeerForgotten { node: node.clone() });
+        self.tell_if_forgotten(node);
+    }
+
+    /// The application may drop what it keeps of a member once nothing of it is to come:
+    /// it is not up, its return is not waited for, and no link of it is still read. Nobody
+    /// waits for the return of a guest.
+    pub(super) fn tell_if_forgotten(&mut self, node: &NodeId) {
+        let awaited = self.peers.get(node).is_some_and(Peer::is_member);
+        let left = |link: &Link| matches!(&link.stage, LinkStage::Left { node: of } if of == node);
+        if !awaited && !self.links.values().any(left) {
+            self.outbox.event(Event::PeerForgotten { node: node.clone() });
+        }
+    }
+
+    /// Of members that are down no more are kept than the bus has room for: the one whose
+    /// last link opened longest ago makes room for one that is new.
+    pub(super) fn make_room(&mut self, hello: &Hello) {
+        let known = self.peers.get(&hello.node).is_some();
+        let members = self.peers.iter().filter(|peer| peer.is_member()).count();
+        let own = usize::from(self.config.role == Role::Member);
+        if known || hello.role == Role::Guest || members + own < self.config.peers_max {
+            return;
+        }
+        let down = self.peers.iter().filter(|peer| peer.is_member() && peer.open.is_none());
+        if let Some(peer) = down.min_by_key(|peer| peer.opened_at) {
+            let node = peer.info.node.clone();
+            self.forget(&node);
+        }
     }
 
     pub(super) fn members_received(

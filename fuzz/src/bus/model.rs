@@ -20,6 +20,8 @@ pub(super) struct Model {
     up: BTreeMap<NodeId, (Incarnation, Index)>,
     /// What members had told when they went down, until they are forgotten.
     down: BTreeMap<NodeId, Index>,
+    /// Members of which an application keeps something, until they are forgotten.
+    pub(super) kept: BTreeSet<NodeId>,
     routes: BTreeSet<(Key, LinkId)>,
     wanted: BTreeSet<Key>,
     subscriptions: usize,
@@ -49,6 +51,7 @@ impl Model {
             draining: BTreeSet::new(),
             up: BTreeMap::new(),
             down: BTreeMap::new(),
+            kept: BTreeSet::new(),
             routes: BTreeSet::new(),
             wanted: BTreeSet::new(),
             subscriptions: 0,
@@ -170,6 +173,7 @@ impl Model {
     fn apply(&mut self, event: &Event) -> bool {
         match event {
             Event::NodeUp { peer } => {
+                self.kept.insert(peer.node.clone());
                 peer.role == Role::Member
                     && peer.node != self.config.node
                     && self.up.insert(peer.node.clone(), (peer.incarnation, Index::new())).is_none()
@@ -187,6 +191,7 @@ impl Model {
             }
             Event::PeerForgotten { node } => {
                 self.down.remove(node);
+                self.kept.remove(node);
                 !self.up.contains_key(node)
             }
             Event::Declared { node, incarnation, declaration } => {
@@ -240,7 +245,8 @@ impl Model {
         let peers = core.peers();
         let of = |role| peers.iter().filter(move |peer| peer.info.role == role);
         let (members, guests) = (of(Role::Member).count(), of(Role::Guest).count());
-        assert!(members < self.config.peers_max, "{members} members of a bus that is full");
+        let own = usize::from(self.config.role == Role::Member);
+        assert!(members + own <= self.config.peers_max, "{members} members on a full bus");
         assert!(guests <= self.config.guests_max, "{guests} guests");
         for (node, (_, index)) in &self.up {
             assert!(index.len() <= limits::DECLARATIONS_PER_NODE, "what {node} declares");

@@ -410,6 +410,8 @@ impl Trial {
             return;
         }
         assert!(self.core.peers().is_empty(), "kept for ever: {:?}", self.core.peers());
+        let kept = &self.model.kept;
+        assert!(kept.is_empty(), "the application is not told that it may forget {kept:?}");
         if !self.eternal {
             assert!(self.tickets.is_empty(), "without a reply: {:?}", self.tickets);
             let size = format!("{:?}", self.core).len();

@@ -5,7 +5,7 @@ use dse_core::protocol::{
     Answer, BusId, Claim, Declaration, Delta, Endpoint, Hello, Incarnation, IndexVersion, Interest,
     InterestRefused, Key, KeyExpr, Kind, Leave, LeaveAck, LeaveReason, Member, Members,
     MembersRequest, Message, NodeId, Open, Reject, RejectReason, Request, Role, Snapshot, Stats,
-    StatsRequest,
+    StatsRequest, Suspect,
 };
 
 use crate::source::Source;
@@ -197,7 +197,7 @@ impl Thread {
     /// Any message; mostly one that fits what was said before.
     pub(super) fn message(&mut self, source: &mut Source<'_>, nonce: u64) -> Message {
         let last = !source.once_in(6);
-        let message = match source.below(15) {
+        let message = match source.below(16) {
             0 => Message::Hello(self.hello(source, nonce)),
             1 => Message::Open(self.open(source, &[])),
             2 => Message::Reject(self.reject(source)),
@@ -226,7 +226,10 @@ impl Thread {
                 Message::Leave(Leave { reason })
             }
             12 => Message::LeaveAck(LeaveAck {}),
-            13 => Message::StatsRequest(StatsRequest { request: source.number() }),
+            13 => {
+                Message::Suspect(Suspect { node: node(source), incarnation: incarnation(source) })
+            }
+            14 => Message::StatsRequest(StatsRequest { request: source.number() }),
             _ => {
                 let counters = source.list(3, |source| ("c".into(), source.number()));
                 Message::Stats(Stats { request: self.request(source), counters })

@@ -188,7 +188,7 @@ fn named(output: &str) -> String {
 
 const PROTOCOL_TESTS: &[&str] = &[
     "test", "-p", "dse-sim", "-p", "dse-core", "--lib", "--test", "protocol", "--test", "wire",
-    "--test", "keys",
+    "--test", "keys", "--test", "hostile",
 ];
 const NODE_TESTS: &[&str] =
     &["test", "-p", "dse-core", "--lib", "--test", "plane", "--test", "data_frames"];
