@@ -12,6 +12,7 @@ cargo xtask <task>
 
   test                     builds and runs every test of the workspace
   ci [--without-tests]     every other check: format, lints, docs, features, trees
+  coverage                 lines of the protocol core that nothing runs (cargo-llvm-cov)
   mutants                  plants deliberate bugs in a copy and sees who catches them
       --only TEXT          only those with this text in their names
       --with CATCHER       only this catcher: tests or sim
@@ -39,6 +40,7 @@ pub(crate) enum Task {
     Help,
     Test,
     Ci { with_tests: bool },
+    Coverage,
     Mutants(MutantsOptions),
     Demo(DemoOptions),
     Bench { arguments: Vec<String> },
@@ -88,6 +90,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
             Some("--without-tests") => no_more(arguments, Task::Ci { with_tests: false }),
             Some(other) => Err(format!("ci does not know {other}; it takes --without-tests")),
         },
+        Some("coverage") => no_more(arguments, Task::Coverage),
         Some("mutants") => parse_mutants(arguments).map(Task::Mutants),
         Some("demo") => parse_demo(arguments).map(Task::Demo),
         Some("bench") => Ok(Task::Bench { arguments: arguments.collect() }),
