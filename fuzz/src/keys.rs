@@ -1,6 +1,6 @@
 //! Key expressions against a plain reference.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use dse_core::protocol::{Key, KeyExpr, limits};
 
@@ -54,8 +54,9 @@ fn patterns(one: &[&str], other: &[&str]) {
     let (mut includes, mut intersects) = (true, false);
     // A key has at least one segment; the walk starts before it.
     let mut seen = BTreeSet::new();
-    let mut open = vec![(closed(one, [0].into()), closed(other, [0].into()), 0)];
-    while let Some((left, right, len)) = open.pop() {
+    // Shorter keys first, so that each pair of places is met while the most may follow.
+    let mut open = VecDeque::from([(closed(one, [0].into()), closed(other, [0].into()), 0)]);
+    while let Some((left, right, len)) = open.pop_front() {
         if len > 0 {
             let (fits, fits_too) = (left.contains(&one.len()), right.contains(&other.len()));
             includes &= fits || !fits_too;
@@ -66,7 +67,7 @@ fn patterns(one: &[&str], other: &[&str]) {
             continue;
         }
         for segment in ["a", "b", "other"] {
-            open.push((after(one, &left, segment), after(other, &right, segment), len + 1));
+            open.push_back((after(one, &left, segment), after(other, &right, segment), len + 1));
         }
     }
     let (a, b) = (expr(one), expr(other));

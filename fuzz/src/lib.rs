@@ -18,6 +18,7 @@
 //! | [`decode()`] | bytes to the codecs of both lanes | what can be read is written and read again as the same, in bounded memory |
 //! | [`door()`] | a stranger's bytes to a zmq node | the same, and a stranger is told little |
 //! | [`keys()`] | key expressions | a plain reference says the same |
+//! | [`schedule()`] | what befalls a simulated bus of 2 to 4 nodes | all that `cargo xtask sim` asks for |
 //! | [`texts()`] | any text to the parsers of ids, endpoints, flags and configuration | what is taken is given back, and a refusal says why |
 #![forbid(unsafe_code)]
 
@@ -27,6 +28,7 @@ mod door;
 mod keys;
 mod mutate;
 mod program;
+mod schedule;
 mod source;
 mod texts;
 
@@ -36,6 +38,7 @@ pub use door::door;
 pub use keys::keys;
 pub use mutate::Mutator;
 pub use program::{inputs, run};
+pub use schedule::schedule;
 pub use texts::texts;
 
 use program::tell;
@@ -44,8 +47,14 @@ use program::tell;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: &[Target] =
-    &[("bus", bus), ("decode", decode), ("door", door), ("keys", keys), ("texts", texts)];
+pub const TARGETS: &[Target] = &[
+    ("bus", bus),
+    ("decode", decode),
+    ("door", door),
+    ("keys", keys),
+    ("schedule", schedule),
+    ("texts", texts),
+];
 
 #[cfg(fuzzing)]
 #[doc(hidden)]

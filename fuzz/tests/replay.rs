@@ -7,7 +7,10 @@ use dse_fuzz::{Mutator, TARGETS};
 
 /// A corpus is kept small: it is run with every test.
 const MOST_FILES: usize = 100;
+/// Changes of it for each target.
 const CHANGES: usize = 2000;
+/// A schedule plays a whole bus, and takes as long as many inputs of the others.
+const CHANGED_SCHEDULES: usize = 40;
 
 #[test]
 fn every_target_survives_its_corpus() {
@@ -30,7 +33,7 @@ fn every_target_survives_changes_of_its_corpus() {
     for (name, target) in TARGETS {
         let inputs = corpus(name).into_iter().map(|(_, bytes)| bytes).collect();
         let mut mutator = Mutator::new(inputs, 1);
-        for _ in 0..CHANGES {
+        for _ in 0..if *name == "schedule" { CHANGED_SCHEDULES } else { CHANGES } {
             let input = mutator.input();
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| target(&input))) {
                 eprintln!("{name} does not survive {:?}", input.escape_ascii().to_string());

@@ -40,6 +40,8 @@ struct Line {
     thread: Thread,
     /// Something was sent on it.
     spoken: bool,
+    /// Bytes that came in parts of messages of which more is to come, by kind.
+    in_parts: [usize; 5],
 }
 
 impl Trial {
@@ -308,13 +310,30 @@ impl Trial {
 
     /// How many outputs one input may cause: some for each thing that it names and for
     /// each that the node has.
-    fn room(&self, input: &Input) -> usize {
+    fn room(&mut self, input: &Input) -> usize {
         let named = match input {
-            Input::Message { bytes, .. } => bytes.len() / 2,
+            Input::Message { link, bytes } => self.named(*link, bytes) / 2,
             _ => 1,
         };
         let has = self.lines.len() + self.dials.len() + self.core.peers().len();
         64 + 8 * (named + has + self.tickets.len()) + 2 * self.model.size() * (1 + self.lines.len())
+    }
+
+    /// How many bytes a message has, with the parts of it that came before.
+    fn named(&mut self, link: LinkId, bytes: &Bytes) -> usize {
+        let Some(line) = self.lines.get_mut(&link) else { return bytes.len() };
+        let Ok(Decoded::Known(message)) = wire::decode(bytes) else { return bytes.len() };
+        let (kind, last) = match message {
+            Message::Members(members) => (0, members.last),
+            Message::Snapshot(snapshot) => (1, snapshot.last),
+            Message::Delta(delta) => (2, delta.last),
+            Message::Answer(answer) => (3, answer.last),
+            Message::Interest(interest) => (4, interest.last),
+            _ => return bytes.len(),
+        };
+        let so_far = line.in_parts[kind] + bytes.len();
+        line.in_parts[kind] = if last { 0 } else { so_far };
+        so_far
     }
 
     fn carry_out(&mut self, output: &Output) {
