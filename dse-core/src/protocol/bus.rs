@@ -12,12 +12,10 @@ use serde::Serialize;
 use super::clash::Contests;
 use super::config::Config;
 use super::dial::Dials;
+use super::errors::{CommandError, StatsError, StopReason};
 use super::index::LocalIndex;
 use super::interest::LocalInterest;
-use super::io::{
-    Command, CommandError, Counters, Deadline, Event, Input, LinkId, Output, StatsError,
-    StopReason, Ticket,
-};
+use super::io::{Command, Counters, Deadline, Event, Input, LinkId, Output, Ticket};
 use super::links::{Link, LinkStage};
 use super::message::{Claim, Message, Role};
 use super::names::NodeId;

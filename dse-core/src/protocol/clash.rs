@@ -132,7 +132,7 @@ impl ControlBus {
     /// Another live node has this node's id and the better claim.
     pub(super) fn lost_clash(&mut self, winner: Option<Endpoint>) {
         if self.phase == Phase::Running {
-            self.leave_for(super::io::StopReason::Clash { winner });
+            self.leave_for(super::errors::StopReason::Clash { winner });
         }
     }
 }

@@ -8,7 +8,8 @@ use core::time::Duration;
 use serde::Serialize;
 
 use super::bus::ControlBus;
-use super::io::{DialError, DialId, Event, LinkId, Output};
+use super::errors::DialError;
+use super::io::{DialId, Event, LinkId, Output};
 use super::limits;
 use super::message::{Member, RejectReason};
 use super::names::{Endpoint, NodeId};

@@ -4,8 +4,9 @@ use alloc::vec::Vec;
 
 use super::bus::ControlBus;
 use super::declaration::{Declaration, IndexVersion};
+use super::errors::CommandError;
 use super::index::Change;
-use super::io::{CommandError, Event, LinkId, Match};
+use super::io::{Event, LinkId, Match};
 use super::key::{Key, KeyExpr};
 use super::message::{Delta, Message, Role, Snapshot};
 use super::names::{Incarnation, NodeId};

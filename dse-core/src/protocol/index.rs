@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use serde::Serialize;
 
 use super::declaration::{Declaration, IndexVersion};
-use super::io::CommandError;
+use super::errors::CommandError;
 use super::key::Key;
 use super::limits;
 use super::message::{Delta, Snapshot};

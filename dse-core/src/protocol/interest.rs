@@ -8,8 +8,9 @@ use alloc::vec::Vec;
 use serde::Serialize;
 
 use super::bus::ControlBus;
+use super::errors::CommandError;
 use super::index::parts;
-use super::io::{CommandError, Event, LinkId, SubscriptionId};
+use super::io::{Event, LinkId, SubscriptionId};
 use super::key::{Key, KeyExpr};
 use super::limits;
 use super::message::{Interest, InterestRefused, Message};

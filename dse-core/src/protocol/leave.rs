@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 
 use super::bus::{ControlBus, Phase};
-use super::io::{Event, LinkId, Output, StopReason};
+use super::errors::StopReason;
+use super::io::{Event, LinkId, Output};
 use super::limits;
 use super::links::LinkStage;
 use super::message::{Leave, LeaveAck, LeaveReason, Message};

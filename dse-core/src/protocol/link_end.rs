@@ -4,8 +4,9 @@ use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
 use super::bus::ControlBus;
+use super::errors::DialError;
 use super::index::PeerIndex;
-use super::io::{DialError, Event, LinkId, Output};
+use super::io::{Event, LinkId, Output};
 use super::limits;
 use super::links::{Link, LinkStage};
 use super::message::{Message, Reject, RejectReason};

@@ -10,6 +10,7 @@ mod config;
 mod declaration;
 mod dial;
 mod directory;
+mod errors;
 mod index;
 mod interest;
 mod io;
@@ -33,10 +34,10 @@ pub mod wire;
 pub use bus::ControlBus;
 pub use config::Config;
 pub use declaration::{Declaration, IndexVersion, Kind};
+pub use errors::{CommandError, DialError, StatsError, StopReason};
 pub use io::{
-    Command, CommandError, Counters, Deadline, DialError, DialId, Event, Input, LinkId, Match,
-    Missing, MissingReason, Output, PeerInfo, PeerStatus, Report, StatsError, StopReason,
-    SubscriptionId, Ticket, Watch,
+    Command, Counters, Deadline, DialId, Event, Input, LinkId, Match, Missing, MissingReason,
+    Output, PeerInfo, PeerStatus, Report, SubscriptionId, Ticket, Watch,
 };
 pub use key::{Key, KeyExpr};
 pub use message::{
