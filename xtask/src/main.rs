@@ -7,6 +7,7 @@
 mod args;
 mod bench;
 mod ci;
+mod coverage;
 mod demo;
 mod fuzz;
 mod mutants;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         }
         Task::Test => test::run(),
         Task::Ci { with_tests } => ci::run(with_tests),
+        Task::Coverage => coverage::run(),
         Task::Mutants(options) => mutants::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Bench { arguments } => bench::run(&arguments),
