@@ -79,21 +79,26 @@ impl QuicListener {
         self.places.push(Place { of, task });
     }
 
-    /// Gives up the oldest handshake of the address that has most of them, if that leaves
-    /// it no fewer than a newcomer's address then has. So who holds places without end, as
-    /// one that never goes on does, holds them against nobody else.
+    /// Gives up a handshake for a newcomer, if there is one to be given up.
     fn make_room(&mut self, newcomer: IpAddr) -> bool {
-        let held_by = |of| self.places.iter().filter(|place| place.of == of).count();
-        let greediest = self.places.iter().map(|place| place.of).max_by_key(|of| held_by(*of));
-        let Some(greediest) = greediest.filter(|of| held_by(*of) > held_by(newcomer) + 1) else {
-            return false;
-        };
-        let Some(oldest) = self.places.iter().position(|place| place.of == greediest) else {
-            return false;
-        };
-        self.places.remove(oldest).task.abort();
+        let held: Vec<_> = self.places.iter().map(|place| place.of).collect();
+        let Some(place) = gives_way(&held, newcomer) else { return false };
+        self.places.remove(place).task.abort();
         true
     }
+}
+
+/// Which of the places, the oldest first, a newcomer takes: the oldest of the address that
+/// has most of them, if that leaves it no fewer than the newcomer's address then has. So
+/// who holds places without end, as one that never goes on does, holds them against nobody
+/// else.
+fn gives_way(held: &[IpAddr], newcomer: IpAddr) -> Option<usize> {
+    let held_by = |of| held.iter().filter(|other| **other == of).count();
+    let greediest = held.iter().max_by_key(|of| held_by(**of))?;
+    if held_by(*greediest) <= held_by(newcomer) + 1 {
+        return None;
+    }
+    held.iter().position(|of| of == greediest)
 }
 
 #[async_trait]
@@ -147,5 +152,20 @@ fn failed(error: &HandshakeError, peer: &str) -> Option<TransportError> {
             tracing::debug!(peer, error = ?other, "a peer gave up during the handshake");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greediest_gives_way_to_who_has_fewer_places() {
+        let ip = |last| IpAddr::from([10, 0, 0, last]);
+        let held = [1, 2, 2, 1, 2].map(ip);
+        assert_eq!(gives_way(&held, ip(3)), Some(1), "the oldest of the one that has most");
+        assert_eq!(gives_way(&held, ip(1)), None, "it would have more than it leaves");
+        assert_eq!(gives_way(&held, ip(2)), None, "nobody gives way to the greediest");
+        assert_eq!(gives_way(&[1, 2, 3].map(ip), ip(4)), None, "nobody has more than one");
     }
 }
