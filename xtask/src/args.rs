@@ -12,7 +12,6 @@ cargo xtask <task>
 
   test                     builds and runs every test of the workspace
   ci [--without-tests]     every other check: format, lints, docs, features, trees
-  coverage                 lines of the protocol core that nothing runs (cargo-llvm-cov)
   mutants                  plants deliberate bugs in a copy and sees who catches them
       --only TEXT          only those with this text in their names
       --with CATCHER       only this catcher: tests or sim
@@ -27,10 +26,10 @@ cargo xtask <task>
       --transport T        only this one
       --quick              short runs, for a first look
       --json FILE          writes the figures there as well
+      --idle               instead: what a bus puts on the wire on which nothing happens
   sim                      random schedules on a simulated bus, held against the laws
       --seeds N            how many; --help tells the other flags
       explore              instead: everything that can happen in small worlds
-      scale                instead: what the bus costs as it grows
   fuzz [TARGET]            hostile bytes, ever new ones, to each fuzz target or to this one
       --minutes N          how long each (default 5)";
 
@@ -40,10 +39,10 @@ pub(crate) enum Task {
     Help,
     Test,
     Ci { with_tests: bool },
-    Coverage,
     Mutants(MutantsOptions),
     Demo(DemoOptions),
     Bench { arguments: Vec<String> },
+    Idle(IdleOptions),
     Sim { arguments: Vec<String> },
     Fuzz(FuzzOptions),
 }
@@ -55,6 +54,18 @@ pub(crate) struct DemoOptions {
     pub(crate) nodes: usize,
     pub(crate) json: Option<PathBuf>,
     pub(crate) baseline_only: bool,
+}
+
+/// What of an idle bus is measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct IdleOptions {
+    /// Only this one.
+    pub(crate) transport: Option<Transport>,
+    /// Only the small bus, for a short time.
+    pub(crate) quick: bool,
+    pub(crate) json: Option<PathBuf>,
+    /// The `dse-node` to measure: this process is in the namespace that was made for it.
+    pub(crate) inside: Option<PathBuf>,
 }
 
 /// What the nodes talk over.
@@ -90,10 +101,15 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
             Some("--without-tests") => no_more(arguments, Task::Ci { with_tests: false }),
             Some(other) => Err(format!("ci does not know {other}; it takes --without-tests")),
         },
-        Some("coverage") => no_more(arguments, Task::Coverage),
         Some("mutants") => parse_mutants(arguments).map(Task::Mutants),
         Some("demo") => parse_demo(arguments).map(Task::Demo),
-        Some("bench") => Ok(Task::Bench { arguments: arguments.collect() }),
+        Some("bench") => {
+            let arguments: Vec<String> = arguments.collect();
+            match arguments.iter().position(|argument| argument == "--idle") {
+                None => Ok(Task::Bench { arguments }),
+                Some(_) => parse_idle(arguments.into_iter()).map(Task::Idle),
+            }
+        }
         Some("sim") => Ok(Task::Sim { arguments: arguments.collect() }),
         Some("fuzz") => parse_fuzz(arguments).map(Task::Fuzz),
         Some(other) => Err(format!("there is no task {other}")),
@@ -158,6 +174,25 @@ fn parse_fuzz(mut arguments: impl Iterator<Item = String>) -> Result<FuzzOptions
     Ok(options)
 }
 
+fn parse_idle(mut arguments: impl Iterator<Item = String>) -> Result<IdleOptions, String> {
+    let mut options = IdleOptions::default();
+    while let Some(flag) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
+        match flag.as_str() {
+            "--idle" => {}
+            "--quick" => options.quick = true,
+            "--transport" => match parse_transport(&value()?)? {
+                Transport::Mem => return Err("--idle --transport mem: it has no wire".to_owned()),
+                transport => options.transport = Some(transport),
+            },
+            "--json" => options.json = Some(PathBuf::from(value()?)),
+            "--inside" => options.inside = Some(PathBuf::from(value()?)),
+            other => return Err(format!("bench --idle does not know {other}")),
+        }
+    }
+    Ok(options)
+}
+
 fn parse_transport(text: &str) -> Result<Transport, String> {
     match text {
         "quic" => Ok(Transport::Quic),
@@ -195,6 +230,25 @@ mod tests {
                 json: Some(PathBuf::from("out.json")),
                 baseline_only: true,
             }))
+        );
+    }
+
+    #[test]
+    fn bench_keeps_its_arguments_unless_it_is_idle() {
+        let arguments = vec!["--quick".to_owned()];
+        assert_eq!(parsed("bench --quick"), Ok(Task::Bench { arguments }));
+        assert_eq!(
+            parsed("bench --quick --idle --transport zmq --json out.json --inside node"),
+            Ok(Task::Idle(IdleOptions {
+                transport: Some(Transport::Zmq),
+                quick: true,
+                json: Some(PathBuf::from("out.json")),
+                inside: Some(PathBuf::from("node")),
+            }))
+        );
+        assert_eq!(
+            parsed("bench --idle --transport mem"),
+            Err("--idle --transport mem: it has no wire".to_owned())
         );
     }
 

@@ -7,8 +7,8 @@
 mod args;
 mod bench;
 mod ci;
-mod coverage;
 mod demo;
+mod fleet;
 mod fuzz;
 mod mutants;
 mod shell;
@@ -35,10 +35,10 @@ fn main() -> ExitCode {
         }
         Task::Test => test::run(),
         Task::Ci { with_tests } => ci::run(with_tests),
-        Task::Coverage => coverage::run(),
         Task::Mutants(options) => mutants::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Bench { arguments } => bench::run(&arguments),
+        Task::Idle(options) => bench::idle::run(&options),
         Task::Sim { arguments } => sim::run(&arguments),
         Task::Fuzz(options) => fuzz::run(&options),
     };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::journal::now_ns;
+use crate::fleet::journal::now_ns;
 
 /// Appends a line ten times a second, until it is dropped.
 pub(super) struct Feed {

@@ -2,11 +2,7 @@
 //! the periodic broadcast that DSE replaces.
 
 mod cast;
-mod counters;
 mod feed;
-mod fleet;
-mod journal;
-mod process;
 mod report;
 mod stage;
 mod story;
@@ -18,12 +14,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::args::DemoOptions;
+use crate::fleet::counters::Counters;
+use crate::fleet::{Fleet, Scratch, Setting};
 use crate::shell;
 use crate::table::grouped;
-use counters::Counters;
-use fleet::{Fleet, Setting};
 use report::{Report, StepReport};
-use stage::{Scratch, Stage};
+use stage::Stage;
 use story::{Count, STEPS, Step, Told};
 
 /// Builds dse-node and tells the story. True when every step held.

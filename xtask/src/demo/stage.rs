@@ -2,17 +2,16 @@
 //! to say something.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::cast;
-use super::counters::{Counters, Meter, Snapshot};
 use super::feed::Feed;
-use super::fleet::Fleet;
-use super::journal::{Line, now_ns};
+use crate::fleet::Fleet;
+use crate::fleet::counters::{Counters, Meter};
+use crate::fleet::journal::{Line, now_ns};
 
 /// The running demo.
 pub(super) struct Stage {
@@ -129,28 +128,8 @@ impl Stage {
             thread::sleep(still);
             return Ok(());
         }
-        let deadline = Instant::now() + PATIENCE;
-        let mut since = Instant::now();
-        let mut before = control(&self.fleet.counters()?);
-        while since.elapsed() < still {
-            if Instant::now() > deadline {
-                bail!("the control bus does not become still within {PATIENCE:?}");
-            }
-            thread::sleep(LOOK_EVERY);
-            let now = control(&self.fleet.counters()?);
-            if now != before {
-                (before, since) = (now, Instant::now());
-            }
-        }
-        Ok(())
+        self.fleet.settle(still, PATIENCE).map(|_since| ())
     }
-}
-
-/// The part of the counters that must stand still.
-fn control(snapshot: &Snapshot) -> Vec<(String, u64, u64)> {
-    let parts =
-        snapshot.iter().map(|(tag, it)| (tag.clone(), it.messages_sent, it.messages_received));
-    parts.collect()
 }
 
 /// Milliseconds between two moments in nanoseconds, rounded up.
@@ -158,31 +137,5 @@ pub(super) fn ms_between(from_ns: u64, to_ns: u64) -> u64 {
     to_ns.saturating_sub(from_ns).div_ceil(1_000_000)
 }
 
-/// A folder of one run: removed when dropped.
-pub(super) struct Scratch(PathBuf);
-
-impl Scratch {
-    /// A new folder; its path is short, because a socket's path may have 107 bytes.
-    pub(super) fn new(name: &str) -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("dse-{name}-{}", std::process::id()));
-        std::fs::create_dir(&folder)
-            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        Ok(Self(folder))
-    }
-
-    pub(super) fn path(&self) -> PathBuf {
-        self.0.clone()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What cannot be removed lies in the folder for temporary files.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// How long any one thing may take before its step fails.
 pub(super) const PATIENCE: Duration = Duration::from_secs(8);
-
-const LOOK_EVERY: Duration = Duration::from_millis(50);

@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::cast::{self, BOARD, LATE, LOG_KEY, LOGS, MACHINE, VICTIM};
 use super::feed;
-use super::journal::{Line, now_ns};
 use super::stage::{PATIENCE, Stage, ms_between};
 use crate::args::Transport;
+use crate::fleet::journal::{Line, now_ns};
 
 /// One step of the story.
 pub(super) struct Step {

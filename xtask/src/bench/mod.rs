@@ -1,5 +1,8 @@
 //! `cargo xtask bench`: builds `dse-node/benches/bus` as a distributor would, and
-//! runs it.
+//! runs it. `--idle` measures real nodes instead.
+
+pub(crate) mod idle;
+mod wire;
 
 use std::process::Command;
 

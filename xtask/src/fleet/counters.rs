@@ -8,12 +8,12 @@ use super::journal::Line;
 
 /// One node's counters since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counters {
-    pub(super) messages_sent: u64,
-    pub(super) messages_received: u64,
-    pub(super) bytes_sent: u64,
-    pub(super) bytes_received: u64,
-    pub(super) samples_received: u64,
+pub(crate) struct Counters {
+    pub(crate) messages_sent: u64,
+    pub(crate) messages_received: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) samples_received: u64,
 }
 
 impl Counters {
@@ -21,7 +21,7 @@ impl Counters {
     ///
     /// # Errors
     /// A counter is missing.
-    pub(super) fn read(line: &Line) -> Result<Self> {
+    pub(crate) fn read(line: &Line) -> Result<Self> {
         let counter = |name: &str| {
             line.number(name).with_context(|| format!("{} has no counter {name}", line.tag))
         };
@@ -56,18 +56,18 @@ impl Counters {
 }
 
 /// The counters of each launch.
-pub(super) type Snapshot = BTreeMap<String, Counters>;
+pub(crate) type Snapshot = BTreeMap<String, Counters>;
 
 /// Adds up what all nodes counted between two readings.
 #[derive(Debug, Default)]
-pub(super) struct Meter {
+pub(crate) struct Meter {
     last: Snapshot,
 }
 
 impl Meter {
     /// What was counted since the last reading. A launch that was not there before
     /// counts from its start; one that is gone counts no more.
-    pub(super) fn advance(&mut self, now: Snapshot) -> Counters {
+    pub(crate) fn advance(&mut self, now: Snapshot) -> Counters {
         let before = std::mem::replace(&mut self.last, now);
         let grown = self
             .last

@@ -7,66 +7,66 @@ use serde_json::Value;
 
 /// One JSON line of one node.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
+pub(crate) struct Line {
     /// The launch that said it.
-    pub(super) tag: String,
+    pub(crate) tag: String,
     /// When it was heard, in nanoseconds since 1970.
-    pub(super) heard_ns: u64,
-    pub(super) value: Value,
+    pub(crate) heard_ns: u64,
+    pub(crate) value: Value,
 }
 
 impl Line {
-    pub(super) fn new(tag: &str, value: Value) -> Self {
+    pub(crate) fn new(tag: &str, value: Value) -> Self {
         Self { tag: tag.to_owned(), heard_ns: now_ns(), value }
     }
 
     /// The name of the event that it tells; samples have none.
-    pub(super) fn event(&self) -> Option<&str> {
+    pub(crate) fn event(&self) -> Option<&str> {
         self.text("event")
     }
 
     /// A text field.
-    pub(super) fn text(&self, field: &str) -> Option<&str> {
+    pub(crate) fn text(&self, field: &str) -> Option<&str> {
         self.value[field].as_str()
     }
 
     /// A number field.
-    pub(super) fn number(&self, field: &str) -> Option<u64> {
+    pub(crate) fn number(&self, field: &str) -> Option<u64> {
         self.value[field].as_u64()
     }
 
     /// When the event happened by the node's own clock, which is this machine's.
-    pub(super) fn happened_ns(&self) -> u64 {
+    pub(crate) fn happened_ns(&self) -> u64 {
         self.number("time_ns").unwrap_or(self.heard_ns)
     }
 
     /// The key, if this is a sample.
-    pub(super) fn sample_key(&self) -> Option<&str> {
+    pub(crate) fn sample_key(&self) -> Option<&str> {
         if self.event().is_some() { None } else { self.text("key") }
     }
 }
 
 /// All lines so far; readers wait for those that they need.
 #[derive(Debug, Default)]
-pub(super) struct Journal {
+pub(crate) struct Journal {
     lines: Mutex<Vec<Line>>,
     news: Condvar,
 }
 
 impl Journal {
-    pub(super) fn append(&self, line: Line) {
+    pub(crate) fn append(&self, line: Line) {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         self.news.notify_all();
     }
 
     /// How many lines there are: a place from which to follow.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Shows every line from `start` on to `see`, those to come too, until it returns
     /// something or `patience` is over.
-    pub(super) fn follow<T>(
+    pub(crate) fn follow<T>(
         &self,
         start: usize,
         patience: Duration,
@@ -89,14 +89,14 @@ impl Journal {
     }
 
     /// Shows every line from `start` on that is there already.
-    pub(super) fn review(&self, start: usize, see: impl FnMut(&Line)) {
+    pub(crate) fn review(&self, start: usize, see: impl FnMut(&Line)) {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().skip(start).for_each(see);
     }
 }
 
 /// Nanoseconds since 1970.
-pub(super) fn now_ns() -> u64 {
+pub(crate) fn now_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -8,18 +8,18 @@ use std::thread;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::fleet::Setting;
+use super::Setting;
 use super::journal::{Journal, Line};
 
 /// A process that is killed when dropped.
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     stdin: ChildStdin,
 }
 
 /// Whose words a process's lines are.
 #[derive(Clone)]
-pub(super) enum Speaker {
+pub(crate) enum Speaker {
     /// The node of this tag.
     Node(String),
     /// Many nodes: each line names its own.
@@ -28,7 +28,7 @@ pub(super) enum Speaker {
 
 impl Process {
     /// Starts `dse-node` and writes into the journal what it says.
-    pub(super) fn start(
+    pub(crate) fn start(
         setting: &Setting,
         arguments: &[String],
         journal: &Arc<Journal>,
@@ -59,13 +59,18 @@ impl Process {
         Ok(Self { child, stdin })
     }
 
+    /// Its number on this machine.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Writes a line to its standard input.
-    pub(super) fn say(&mut self, line: &str) -> Result<()> {
+    pub(crate) fn say(&mut self, line: &str) -> Result<()> {
         writeln!(self.stdin, "{line}").context("a node does not read its standard input any more")
     }
 
     /// SIGKILL.
-    pub(super) fn kill(&mut self) -> Result<()> {
+    pub(crate) fn kill(&mut self) -> Result<()> {
         self.child.kill().context("cannot kill a node")
     }
 }

@@ -1,0 +1,270 @@
+//! `cargo xtask bench --idle`: what a bus costs on which nothing happens. Real nodes in
+//! a network namespace of their own, so that the counters of its loopback device count
+//! these nodes and nothing else.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::wire::{self, Loopback};
+use crate::args::{IdleOptions, Transport};
+use crate::fleet::{Fleet, Scratch, Setting};
+use crate::shell;
+use crate::table::{Table, grouped};
+
+/// Builds dse-node and measures it. True when every bound was kept, or where nothing can
+/// be measured.
+///
+/// # Errors
+/// The build failed, or a measurement could not be made.
+pub(crate) fn run(options: &IdleOptions) -> Result<bool> {
+    if let Some(program) = &options.inside {
+        return measure_all(program, options);
+    }
+    if let Some(why) = wire::refusal() {
+        eprintln!("SKIPPED bench --idle: no network namespace can be had here: {why}");
+        return Ok(true);
+    }
+    println!("building dse-node");
+    let build = ["build", "--release", "-p", "dse-node", "--bin", "dse-node", "--locked"];
+    let program = shell::build_program("dse-node", build)?;
+    let this = std::env::current_exe().context("cannot tell which program this is")?;
+    let mut command = wire::apart(&[&this]);
+    command.args(std::env::args_os().skip(1)).arg("--inside").arg(&program);
+    let status = command.status().context("cannot start unshare")?;
+    Ok(status.success())
+}
+
+/// One kind of bus, and what it may cost.
+#[derive(Clone, Copy)]
+struct Case {
+    transport: Transport,
+    /// None for the default.
+    detect_ms: Option<u64>,
+    /// Bytes a second and node.
+    bound: u64,
+}
+
+const CASES: [Case; 3] = [
+    Case { transport: Transport::Quic, detect_ms: None, bound: 600 },
+    Case { transport: Transport::Zmq, detect_ms: None, bound: 400 },
+    Case { transport: Transport::Quic, detect_ms: Some(10_000), bound: 120 },
+];
+
+/// What was measured of a case.
+struct Figures {
+    case: Case,
+    nodes: usize,
+    /// From the start of the first node until all were ready.
+    ready: Duration,
+    /// From the start of the first node until the bus was settled.
+    settled: Duration,
+    bytes: f64,
+    packets: f64,
+    cpu_ms: f64,
+}
+
+fn measure_all(program: &Path, options: &IdleOptions) -> Result<bool> {
+    let loopback = Loopback::up()?;
+    let (sizes, window) = match options.quick {
+        true => (SIZES.get(..1).unwrap_or(&SIZES), QUICK_WINDOW),
+        false => (SIZES.as_slice(), WINDOW),
+    };
+    let cases = CASES.iter().filter(|case| options.transport.is_none_or(|it| it == case.transport));
+    let mut figures = Vec::new();
+    for case in cases {
+        for nodes in sizes {
+            println!("{nodes} nodes over {}, detect {}", case.transport, case.detect());
+            figures.push(measure(program, &loopback, *case, *nodes, window)?);
+        }
+    }
+    println!("\n{}", table(&figures));
+    if let Some(file) = &options.json {
+        let json: Vec<Value> = figures.iter().map(Figures::json).collect();
+        let text = format!("{:#}\n", Value::from(json));
+        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(figures.iter().all(Figures::held))
+}
+
+/// Starts the nodes, waits until all are linked and no control message goes any more,
+/// and counts for the time of the window what still goes over the wire.
+fn measure(
+    program: &Path,
+    loopback: &Loopback,
+    case: Case,
+    nodes: usize,
+    window: Duration,
+) -> Result<Figures> {
+    let scratch = Scratch::new("idle")?;
+    let mut fleet = Fleet::new(Setting {
+        program: program.to_owned(),
+        transport: case.transport,
+        folder: scratch.path(),
+        reannounce_ms: None,
+    })?;
+    let began = Instant::now();
+    for number in 0..nodes {
+        let name = format!("node-{number}");
+        fleet.launch(&name, &case.config())?;
+    }
+    await_ready(&fleet, nodes)?;
+    let ready = began.elapsed();
+    await_mesh(&mut fleet, nodes)?;
+    let settled = fleet.settle(STILL, PATIENCE)?.duration_since(began);
+
+    let (control, cpu) = (fleet.counters()?, cpu_ms(&fleet)?);
+    let (start, before) = (Instant::now(), loopback.sent()?);
+    thread::sleep(window);
+    let traffic = loopback.sent()?.since(before);
+    let share = start.elapsed().as_secs_f64() * nodes as f64;
+    let cpu = cpu_ms(&fleet)?.saturating_sub(cpu);
+    ensure!(fleet.counters()? == control, "control messages were sent on an idle bus");
+    Ok(Figures {
+        case,
+        nodes,
+        ready,
+        settled,
+        bytes: traffic.bytes as f64 / share,
+        packets: traffic.packets as f64 / share,
+        cpu_ms: cpu as f64 / share,
+    })
+}
+
+fn await_ready(fleet: &Fleet, nodes: usize) -> Result<()> {
+    let (mut ready, mut ended) = (0, None);
+    let all = fleet.journal.follow(0, PATIENCE, |line| {
+        match line.event() {
+            Some("ready") => ready += 1,
+            Some("exited") => ended = Some(line.tag.clone()),
+            _ => {}
+        }
+        (ready == nodes || ended.is_some()).then_some(())
+    });
+    if let Some(tag) = ended {
+        anyhow::bail!("{tag} ended; {}", fleet.last_words(&tag));
+    }
+    all.with_context(|| format!("only {ready} of {nodes} nodes got ready within {PATIENCE:?}"))
+}
+
+/// Waits until each node says that it has a link with each other, and no more links.
+fn await_mesh(fleet: &mut Fleet, nodes: usize) -> Result<()> {
+    let others = nodes as u64 - 1;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let stats = fleet.stats()?;
+        let lacking = stats.iter().find(|(_, line)| {
+            [line.number("links"), line.number("peers")] != [Some(others), Some(others)]
+        });
+        let Some((tag, line)) = lacking else { return Ok(()) };
+        ensure!(
+            Instant::now() < deadline,
+            "{tag} has {} links with {} peers after {PATIENCE:?}; {}",
+            line.value["links"],
+            line.value["peers"],
+            fleet.last_words(tag)
+        );
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// The CPU time of all nodes so far.
+fn cpu_ms(fleet: &Fleet) -> Result<u64> {
+    fleet.process_ids().into_values().map(wire::cpu_ms).sum()
+}
+
+impl Case {
+    /// A node's configuration: a little to tell, at a place that is on the wire.
+    fn config(&self) -> String {
+        let mut config = String::new();
+        if let Some(ms) = self.detect_ms {
+            config.push_str(&format!("detect-ms = {ms}\n"));
+        }
+        // Its default are sockets in a folder, which no network sees.
+        if self.transport == Transport::Zmq {
+            config.push_str("listen = [\"zmq://127.0.0.1:0\"]\n");
+        }
+        for number in 0..VALUES {
+            config.push_str(&format!(
+                "[[source]]\nkind = \"value\"\nkey = \"{{node}}/{number}\"\nvalue = \"{number}\"\n"
+            ));
+        }
+        config
+    }
+
+    fn detect(&self) -> String {
+        self.detect_ms.map_or("default".to_owned(), |ms| format!("{} ms", grouped(ms)))
+    }
+}
+
+impl Figures {
+    fn held(&self) -> bool {
+        self.bytes <= self.case.bound as f64
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "transport": self.case.transport.to_string(),
+            "nodes": self.nodes,
+            "detect_ms": self.case.detect_ms,
+            "ready_ms": self.ready.as_secs_f64() * 1e3,
+            "settled_ms": self.settled.as_secs_f64() * 1e3,
+            "bytes_per_s_and_node": self.bytes,
+            "bound_bytes_per_s_and_node": self.case.bound,
+            "packets_per_s_and_node": self.packets,
+            "cpu_ms_per_s_and_node": self.cpu_ms,
+            "held": self.held(),
+        })
+    }
+}
+
+fn table(figures: &[Figures]) -> Table {
+    let mut table = Table::new([
+        "a second and node",
+        "nodes",
+        "detect",
+        "bytes",
+        "at most",
+        "",
+        "packets",
+        "CPU ms",
+        "ready s",
+        "settled s",
+    ]);
+    for it in figures {
+        table.row([
+            it.case.transport.to_string(),
+            it.nodes.to_string(),
+            it.case.detect(),
+            format!("{:.0}", it.bytes),
+            it.case.bound.to_string(),
+            if it.held() { "ok" } else { "MISSED" }.to_owned(),
+            format!("{:.2}", it.packets),
+            format!("{:.2}", it.cpu_ms),
+            format!("{:.1}", it.ready.as_secs_f64()),
+            format!("{:.1}", it.settled.as_secs_f64()),
+        ]);
+    }
+    table
+}
+
+/// How many nodes: the cost of one should not depend on it.
+const SIZES: [usize; 2] = [8, 32];
+
+/// What each node exposes.
+const VALUES: usize = 5;
+
+/// How long is counted: some rounds of the slowest probes.
+const WINDOW: Duration = Duration::from_secs(60);
+const QUICK_WINDOW: Duration = Duration::from_secs(20);
+
+/// The bus is settled once no control message went for so long.
+const STILL: Duration = Duration::from_secs(3);
+
+/// How long a bus may take to get there.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const LOOK_EVERY: Duration = Duration::from_millis(50);
