@@ -101,8 +101,8 @@ pub struct Options {
     /// Take a peer that this node watches closely for dead after this many milliseconds
     /// of silence, 50 to 60000 [default: 1500].
     ///
-    /// Probes go out every third of it, so a longer time costs less traffic. A short one
-    /// takes a busy machine for a dead one. Nodes of one bus may differ.
+    /// A probe goes out after two thirds of it, so a longer time costs less traffic. A
+    /// short one takes a busy machine for a dead one. Nodes of one bus may differ.
     #[arg(long, global = true, env = "DSE_DETECT_MS", hide_env_values = true, value_name = "MS")]
     pub detect_ms: Option<u64>,
 

@@ -18,7 +18,6 @@
 pub mod args;
 pub mod explore;
 pub mod play;
-pub mod scale;
 pub mod schedule;
 pub mod shrink;
 pub mod trial;

@@ -9,10 +9,8 @@ use dse_sim::shrink::shrink;
 use dse_sim::trial::Trial;
 
 fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
-        Some("explore") => return explore(),
-        Some("scale") => return scale(),
-        _ => {}
+    if std::env::args().nth(1).is_some_and(|task| task == "explore") {
+        return explore();
     }
     let held = match args::parse(std::env::args().skip(1)) {
         Err(error) => {
@@ -35,17 +33,6 @@ fn explore() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error}\n\n{}", dse_sim::explore::args::USAGE);
-            ExitCode::from(2)
-        }
-    }
-}
-
-fn scale() -> ExitCode {
-    match dse_sim::scale::args::run(std::env::args().skip(2)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error}\n\n{}", dse_sim::scale::args::USAGE);
             ExitCode::from(2)
         }
     }

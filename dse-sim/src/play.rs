@@ -386,4 +386,4 @@ fn foreign() -> Endpoint {
 const BULK: usize = 30;
 /// Within this time, of two nodes with one id one has ended: the longest pause between
 /// dials, and the longest detection time.
-const LONGEST_CONTEST: Duration = Duration::from_secs(120);
+const LONGEST_CONTEST: Duration = Duration::from_secs(180);

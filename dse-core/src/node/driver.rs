@@ -240,7 +240,7 @@ impl Driver {
     ) {
         let identity = link.identity.take();
         tracing::debug!(remote = link.remote, identity, "link up");
-        let link = self.links.add(link, transport);
+        let link = self.links.add(link, transport, dial.is_some());
         self.feed(Input::LinkUp { link, dial, identity });
     }
 

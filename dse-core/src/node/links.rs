@@ -49,14 +49,16 @@ impl Links {
         Self { links: BTreeMap::new(), opening: 0, last: 0, probe, events }
     }
 
-    /// A link stands: numbers it and starts its supervisor.
-    pub(super) fn add(&mut self, link: Link, transport: &'static str) -> LinkId {
+    /// A link stands, that this node dialled or accepted: numbers it and starts its
+    /// supervisor.
+    pub(super) fn add(&mut self, link: Link, transport: &'static str, dialled: bool) -> LinkId {
         self.last += 1;
         let id = LinkId(self.last);
         let Link { remote, control_sender, control_receiver, data_sender, data_receiver, .. } =
             link;
         let events = self.events.clone();
-        let (probe, queue) = (self.probe, CONTROL_QUEUE_BYTES);
+        let probe = ProbeConfig { leads: dialled, ..self.probe };
+        let queue = CONTROL_QUEUE_BYTES;
         let handle = supervise(id, control_sender, control_receiver, probe, queue, events);
         let data = DataLane { sender: data_sender, receiver: data_receiver };
         self.opening += 1;

@@ -320,9 +320,7 @@ impl World {
             self.step();
         }
         assert!(self.next_at().is_none(), "the bus does not come to rest");
-        if self.options.checks {
-            self.check_all();
-        }
+        self.check_all();
     }
 
     fn act(&mut self, action: Action) {

@@ -34,7 +34,7 @@ impl World {
         }
         let window = self.window(end.watch);
         // The last sign of life came up to one probe earlier.
-        let window = window - self.random.below(window / 3);
+        let window = window - self.random.below(window * 2 / 3);
         let end = &mut self.links[link].ends[side];
         end.silent = silent;
         end.suspicion += 1;
@@ -127,6 +127,6 @@ impl World {
 }
 
 /// How long a silent peer stays unnoticed on a lazily watched link.
-const LAZY: Duration = Duration::from_secs(45);
+const LAZY: Duration = Duration::from_secs(120);
 /// How long a probe waits for its echo.
 const PROBE: Duration = Duration::from_millis(400);

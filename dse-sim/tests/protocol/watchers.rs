@@ -155,7 +155,9 @@ fn all_watchers_of_a_node_die_with_it() {
         assert_eq!(dead.len(), WATCHERS);
         dead.insert(names[7].clone());
         let took = die_together(&mut world, &dead);
-        assert!(took > DETECT, "only the deaths of the watchers tell: {took:?}");
+        // The last sign of life came up to two thirds of the window before.
+        let least = DETECT / 3 + Duration::from_millis(400);
+        assert!(took > least, "only the deaths of the watchers tell: {took:?}");
         assert!(took <= DETECT + 3 * ROUND, "{took:?}");
     }
 }
@@ -280,7 +282,7 @@ fn whom_no_watcher_reaches_is_found_by_the_lazy_watch() {
     world.crash(&dead, Notice::Detected);
     world.run_for(Duration::from_secs(25));
     assert!(others.iter().all(|name| world.node(name).downs(&dead) == 0));
-    world.run_for(Duration::from_secs(21));
+    world.run_for(Duration::from_secs(96));
     for name in others {
         assert_eq!(world.node(name).downs(&dead), 1, "{name}");
     }
@@ -326,6 +328,6 @@ fn a_guest_is_in_no_watch_set_and_hears_no_suspicion() {
     assert_eq!(world.node("n00").downs("n05"), 1);
     assert_eq!(world.node("guest").linked().len(), links, "a guest is told nothing");
     world.crash("guest", Notice::Detected);
-    world.run_for(Duration::from_secs(46));
+    world.run_for(Duration::from_secs(121));
     assert!(world.node("n00").peers().iter().all(|peer| peer.info.node != id("guest")));
 }
