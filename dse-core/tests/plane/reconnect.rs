@@ -1,12 +1,17 @@
 //! Links that fall and come back, nodes that restart or leave.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use dse_core::data::DataFrame;
 use dse_core::node::{Delivery, Overflow, Receipts};
 use dse_core::protocol::{Incarnation, Kind, LinkId};
+use dse_core::transport::{DataReceiver, TransportError};
 use tokio::time::Instant;
 
+use super::lane::Wire;
 use super::world::*;
 
 #[tokio::test]
@@ -263,4 +268,34 @@ async fn interest_that_ends_closes_the_route_and_the_alias_is_used_again() {
     drop(publisher);
     while interest.changed().await.is_some() {}
     assert!(wires.there.bytes() < 100 * 100);
+}
+
+/// A lane on which nothing comes in, and how often that was found out.
+struct Silent(Arc<AtomicUsize>);
+
+impl DataReceiver for Silent {
+    fn poll_recv(&mut self, _: &mut Context<'_>) -> Poll<Result<DataFrame, TransportError>> {
+        self.0.fetch_add(1, Relaxed);
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_drains_when_its_node_stops_keeps_nobody_busy() {
+    let (node, peer) = (Node::new("a"), Node::new("b"));
+    let looks = Arc::<AtomicUsize>::default();
+    let (sender, _there) = Wire::default().halves();
+    let receiver = Box::new(Silent(Arc::clone(&looks)));
+    node.plane.link_opened(LinkId(1), peer.info.clone(), sender, receiver, || {});
+    let subscriber = node.subscribe(1, "**");
+    node.plane.link_closed(LinkId(1), true);
+    tokio::task::yield_now().await;
+    // The link's reader does not come to see this change while the node is there.
+    drop(subscriber);
+    drop(node);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let looks = looks.load(Relaxed);
+    assert!(looks < 10, "it looked {looks} times whether something came in");
 }

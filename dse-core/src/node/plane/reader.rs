@@ -265,7 +265,9 @@ impl Reader {
     }
 
     fn refresh_if_changed(&mut self) {
-        if self.table.has_changed().unwrap_or(false) {
+        // What changed last before the node stopped is yet to be seen: as long as it is not,
+        // nobody can wait for a change.
+        if self.table.has_changed().unwrap_or(true) {
             self.refresh();
         }
     }
