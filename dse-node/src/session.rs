@@ -75,7 +75,7 @@ impl Session {
             builder = builder.join(endpoint.clone());
         }
         let node = builder.start().await.map_err(|error| match error {
-            StartError::Undiallable { .. } => usage(error),
+            StartError::Undiallable { .. } | StartError::Setting { .. } => usage(error),
             other => other.into(),
         })?;
 

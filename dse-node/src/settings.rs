@@ -2,7 +2,6 @@
 //! everything is checked, every default is filled in.
 
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -15,9 +14,6 @@ use crate::transports::{self, Scheme};
 
 /// Longest name for which every suffix of a command leaves a valid node id.
 const NAME_BYTES: usize = 48;
-
-/// What can be chosen as `--detect-ms`; what an embedder can choose, too.
-const DETECT_MS: RangeInclusive<u64> = 50..=60_000;
 
 /// A command's settings.
 #[derive(Clone, Debug)]
@@ -72,10 +68,6 @@ impl Settings {
         };
         if options.listen.is_empty() && !options.advertise.is_empty() {
             return Err(usage("--advertise needs --listen: say where the node listens"));
-        }
-        if let Some(ms) = options.detect_ms.filter(|ms| !DETECT_MS.contains(ms)) {
-            let (least, most) = (DETECT_MS.start(), DETECT_MS.end());
-            return Err(usage(format!("--detect-ms {ms}: use {least} to {most} milliseconds")));
         }
         let bus = match options.bus {
             Some(bus) => bus,

@@ -18,7 +18,8 @@ cargo xtask sim [flags]     random schedules on a simulated bus, held against th
 
 A seed that fails is shrunk, and the command that replays it is printed.
 
-cargo xtask sim explore     everything that can happen in small worlds; see its --help";
+cargo xtask sim explore     everything that can happen in small worlds; see its --help
+cargo xtask sim scale       what the bus costs as it grows; see its --help";
 
 /// What is to be done.
 #[derive(Clone, Debug)]

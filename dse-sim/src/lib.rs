@@ -18,6 +18,7 @@
 pub mod args;
 pub mod explore;
 pub mod play;
+pub mod scale;
 pub mod schedule;
 pub mod shrink;
 pub mod trial;

@@ -9,8 +9,10 @@ use dse_sim::shrink::shrink;
 use dse_sim::trial::Trial;
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).is_some_and(|task| task == "explore") {
-        return explore();
+    match std::env::args().nth(1).as_deref() {
+        Some("explore") => return explore(),
+        Some("scale") => return scale(),
+        _ => {}
     }
     let held = match args::parse(std::env::args().skip(1)) {
         Err(error) => {
@@ -33,6 +35,17 @@ fn explore() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error}\n\n{}", dse_sim::explore::args::USAGE);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn scale() -> ExitCode {
+    match dse_sim::scale::args::run(std::env::args().skip(2)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}\n\n{}", dse_sim::scale::args::USAGE);
             ExitCode::from(2)
         }
     }

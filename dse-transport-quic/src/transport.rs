@@ -25,6 +25,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// it (RFC 8305 §5).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
+/// How many connections may wait until the listener looks at them; more are refused.
+const INCOMING: usize = 128;
+
 /// Stands where QUIC wants a server's name; it is not sent and nobody verifies it.
 const SERVER_NAME: &str = "dse";
 
@@ -43,9 +46,6 @@ pub struct QuicConfig {
     /// The size of each socket's send and receive buffers, in bytes, as far as the
     /// system allows. Default 2 MiB.
     pub socket_buffer_bytes: usize,
-    /// How many connections may wait while 64 handshakes are in flight; more are
-    /// refused. Default 128.
-    pub max_incoming: usize,
 }
 
 impl QuicConfig {
@@ -56,7 +56,6 @@ impl QuicConfig {
             mtu_bytes: 6400,
             segmentation_offload: true,
             socket_buffer_bytes: 2 * 1024 * 1024,
-            max_incoming: 128,
         }
     }
 }
@@ -76,9 +75,7 @@ impl QuicTransport {
     /// The identity cannot be used for TLS.
     pub fn new(config: QuicConfig) -> Result<Self, IdentityError> {
         let mut server = ServerConfig::with_crypto(Arc::new(tls::server(&config.identity)?));
-        server
-            .transport_config(Arc::new(tuning::transport(&config, true)))
-            .max_incoming(config.max_incoming);
+        server.transport_config(Arc::new(tuning::transport(&config, true))).max_incoming(INCOMING);
         let mut client = ClientConfig::new(Arc::new(tls::client(&config.identity)?));
         client.transport_config(Arc::new(tuning::transport(&config, false)));
         let sockets = Arc::new(Sockets { config, open: Mutex::default() });

@@ -364,3 +364,56 @@ async fn a_listener_under_load_goes_on_serving() {
     let (mut near, mut far) = link(&b, listener.as_mut(), &at).await;
     exchange(&mut near, &mut far).await;
 }
+
+/// Only Linux has all of 127.0.0.0/8 at once.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_all_places_and_does_not_go_on_keeps_nobody_else_out() {
+    const PLACES: usize = 64;
+    let ca = TestAuthority::new();
+    let (a, b) = (ca.node("dse:a"), ca.node("dse:b"));
+    let (mut listener, at) = listen(&a, "quic://127.0.0.1:0").await;
+    let certified = Some(ca.issue(Wanted::node("dse:silent")));
+    let stranger = ca.stranger_at([127, 0, 0, 2], certified, b"dse/1");
+    let address = socket_address(&at);
+    let (full, is_full) = tokio::sync::oneshot::channel();
+    // Has all places, and takes each again that it loses.
+    let greedy = tokio::spawn(async move {
+        let mut silent: Vec<quinn::Connection> = Vec::new();
+        let mut full = Some(full);
+        loop {
+            silent.retain(|connection| connection.close_reason().is_none());
+            let mut lacking = tokio::task::JoinSet::new();
+            for _ in silent.len()..PLACES {
+                let connecting = stranger.connect(address, "dse").expect("dial");
+                // With the places taken nobody hears it for a while.
+                lacking.spawn(tokio::time::timeout(Duration::from_millis(500), connecting));
+            }
+            if lacking.is_empty() {
+                full.take().map(|full| full.send(()));
+                silent[0].closed().await;
+            }
+            for dialled in lacking.join_all().await {
+                silent.extend(dialled.ok().and_then(Result::ok));
+            }
+        }
+    });
+    let mut links = async || {
+        loop {
+            // Those that say nothing are told as refused after a while.
+            if let Ok(link) = listener.accept().await {
+                return link;
+            }
+        }
+    };
+    tokio::select! {
+        full = within(SOON, "all places are taken", is_full) => full.expect("it goes on"),
+        _ = links() => panic!("nobody opened a link"),
+    }
+    for _ in 0..4 {
+        let both = async { tokio::join!(b.connect(&at), links()) };
+        let (near, mut far) = within(SOON, "connect and accept", both).await;
+        exchange(&mut near.expect("connect"), &mut far).await;
+    }
+    greedy.abort();
+}

@@ -12,6 +12,7 @@ cargo xtask <task>
 
   test                     builds and runs every test of the workspace
   ci [--without-tests]     every other check: format, lints, docs, features, trees
+  coverage                 lines of the protocol core that nothing runs (cargo-llvm-cov)
   mutants                  plants deliberate bugs in a copy and sees who catches them
       --only TEXT          only those with this text in their names
       --with CATCHER       only this catcher: tests or sim
@@ -30,6 +31,7 @@ cargo xtask <task>
   sim                      random schedules on a simulated bus, held against the laws
       --seeds N            how many; --help tells the other flags
       explore              instead: everything that can happen in small worlds
+      scale                instead: what the bus costs as it grows
   fuzz [TARGET]            hostile bytes, ever new ones, to each fuzz target or to this one
       --minutes N          how long each (default 5)";
 
@@ -39,6 +41,7 @@ pub(crate) enum Task {
     Help,
     Test,
     Ci { with_tests: bool },
+    Coverage,
     Mutants(MutantsOptions),
     Demo(DemoOptions),
     Bench { arguments: Vec<String> },
@@ -101,6 +104,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
             Some("--without-tests") => no_more(arguments, Task::Ci { with_tests: false }),
             Some(other) => Err(format!("ci does not know {other}; it takes --without-tests")),
         },
+        Some("coverage") => no_more(arguments, Task::Coverage),
         Some("mutants") => parse_mutants(arguments).map(Task::Mutants),
         Some("demo") => parse_demo(arguments).map(Task::Demo),
         Some("bench") => {

@@ -7,6 +7,7 @@
 mod args;
 mod bench;
 mod ci;
+mod coverage;
 mod demo;
 mod fleet;
 mod fuzz;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         }
         Task::Test => test::run(),
         Task::Ci { with_tests } => ci::run(with_tests),
+        Task::Coverage => coverage::run(),
         Task::Mutants(options) => mutants::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Bench { arguments } => bench::run(&arguments),

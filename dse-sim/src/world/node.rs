@@ -54,6 +54,8 @@ pub struct Node {
     pub stopped: Option<StopReason>,
     /// All events of this life, if the world keeps them.
     pub events: Vec<(Duration, Event)>,
+    /// When it last told its application something new of others.
+    news_at: Option<Duration>,
     /// What its application knows from the events alone.
     pub(super) mirror: Mirror,
     /// What it declares itself.
@@ -104,6 +106,7 @@ impl Node {
             frozen: false,
             stopped: None,
             events: Vec::new(),
+            news_at: None,
             mirror: Mirror::default(),
             own: BTreeMap::new(),
             print: Print::default(),
@@ -307,9 +310,18 @@ impl Node {
         event: Event,
         options: &Options,
     ) -> Result<(), String> {
-        if let Event::Stopped { reason } = &event {
-            self.stopped = Some(reason.clone());
-            self.just_stopped = true;
+        match &event {
+            Event::Stopped { reason } => {
+                self.stopped = Some(reason.clone());
+                self.just_stopped = true;
+            }
+            Event::NodeUp { .. }
+            | Event::NodeDown { .. }
+            | Event::NodeLeft { .. }
+            | Event::Declared { .. }
+            | Event::Changed { .. }
+            | Event::Undeclared { .. } => self.news_at = Some(at),
+            _ => {}
         }
         if let Event::Answered { ticket, report } = &event {
             let twice = self.reports.insert(*ticket, report.clone()).is_some();
@@ -322,6 +334,12 @@ impl Node {
             self.events.push((at, event));
         }
         fits
+    }
+
+    /// When this life of it last told its application something new of other nodes or
+    /// of what they declare. Known also where events are not kept.
+    pub fn news_at(&self) -> Option<Duration> {
+        self.news_at
     }
 
     /// Has it stopped by itself since this was asked last?

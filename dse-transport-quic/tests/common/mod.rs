@@ -105,6 +105,16 @@ impl TestAuthority {
 
     /// A client that is no node, with whatever certificate. It believes any server.
     pub(crate) fn stranger(&self, certified: Option<Certified>, alpn: &[u8]) -> quinn::Endpoint {
+        self.stranger_at([127, 0, 0, 1], certified, alpn)
+    }
+
+    /// The same, at this address.
+    pub(crate) fn stranger_at(
+        &self,
+        ip: [u8; 4],
+        certified: Option<Certified>,
+        alpn: &[u8],
+    ) -> quinn::Endpoint {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -119,7 +129,7 @@ impl TestAuthority {
         };
         tls.alpn_protocols = vec![alpn.to_vec()];
         let tls = QuicClientConfig::try_from(tls).expect("TLS for QUIC");
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let any = SocketAddr::from((ip, 0));
         let mut endpoint = quinn::Endpoint::client(any).expect("a socket");
         endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(tls)));
         endpoint
