@@ -12,7 +12,7 @@ cargo xtask <task>
 
   test                     builds and runs every test of the workspace
   ci [--without-tests]     every other check: format, lints, docs, features, trees
-  coverage                 lines of the protocol core that nothing runs (cargo-llvm-cov)
+  coverage                 lines of the core that nothing runs (cargo-llvm-cov)
   mutants                  plants deliberate bugs in a copy and sees who catches them
       --only TEXT          only those with this text in their names
       --with CATCHER       only this catcher: tests or sim

@@ -1,4 +1,4 @@
-//! `cargo xtask coverage`: which lines of the protocol core no test and no simulation runs.
+//! `cargo xtask coverage`: which lines of the core no test and no simulation runs.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,15 +8,15 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::shell;
 use crate::table::Table;
 
-/// What is looked at, in the root of the workspace.
-const CORE: &str = "dse-core/src/protocol";
+/// What is looked at, each by itself, in the root of the workspace.
+const PARTS: [&str; 3] = ["dse-core/src/protocol", "dse-core/src/data", "dse-core/src/node/plane"];
 
-/// The least that is enough, in percent of lines.
+/// The least that is enough for each, in percent of lines.
 const ENOUGH: f64 = 95.0;
 
 /// Runs the tests of the core and the simulator on an instrumented build, prints what
 /// part of each of the core's files they reach, and the lines that they do not. True if
-/// it is enough.
+/// it is enough in each part.
 ///
 /// # Errors
 /// cargo-llvm-cov is not here, a test failed, or the report cannot be read.
@@ -30,11 +30,18 @@ pub(crate) fn run() -> Result<bool> {
     ensure!(ran.success, "a test failed");
     let report = ["llvm-cov", "report", "--lcov"];
     let report = shell::output_of(&mut shell::cargo(report.into_iter().chain(packages)))?;
-    let files = read(&report, &shell::root().join(CORE))?;
-    ensure!(!files.is_empty(), "the report has no file of {CORE}");
-    let percent = print(&files);
-    println!("{CORE}: {percent:.1} % of lines, {ENOUGH} % is enough");
-    Ok(percent >= ENOUGH)
+    let mut summary = Vec::new();
+    for part in PARTS {
+        println!("== {part} ==");
+        let files = read(&report, &shell::root().join(part))?;
+        ensure!(!files.is_empty(), "the report has no file of {part}");
+        summary.push((part, print(&files)));
+    }
+    println!();
+    for (part, percent) in &summary {
+        println!("{part}: {percent:.1} % of lines, {ENOUGH} % is enough");
+    }
+    Ok(summary.iter().all(|(_, percent)| *percent >= ENOUGH))
 }
 
 /// How often each line of a file ran.

@@ -299,3 +299,27 @@ async fn a_link_that_drains_when_its_node_stops_keeps_nobody_busy() {
     let looks = looks.load(Relaxed);
     assert!(looks < 10, "it looked {looks} times whether something came in");
 }
+
+#[tokio::test]
+async fn a_node_that_was_forgotten_is_heard_as_if_for_the_first_time() {
+    for forgotten in [false, true] {
+        let (a, b) = (Node::new("a"), Node::new("b"));
+        let first = link(&a, &b, 1);
+        let publisher = a.stream("x", Overflow::Block);
+        let mut subscriber = b.subscribe(1, "x");
+        a.route("x", 1);
+        publisher.publish(payload(1)).await.expect("published");
+        assert_eq!(next_sample(&mut subscriber).await.seq, 1);
+        first.fall(&a, &b);
+        until("the route is gone", || publisher.interest().subscribers() == 0).await;
+        publisher.publish(payload(2)).await.expect("published");
+        if forgotten {
+            b.plane.peer_forgotten(&a.info.node);
+        }
+        link(&a, &b, 2);
+        a.route("x", 2);
+        publisher.publish(payload(3)).await.expect("published");
+        let is_gap = matches!(next(&mut subscriber).await, Delivery::Gap { .. });
+        assert_eq!(is_gap, !forgotten);
+    }
+}
