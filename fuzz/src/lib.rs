@@ -18,6 +18,7 @@
 //! | [`decode()`] | bytes to the codecs of both lanes | what can be read is written and read again as the same, in bounded memory |
 //! | [`door()`] | a stranger's bytes to a zmq node | the same, and a stranger is told little |
 //! | [`keys()`] | key expressions | a plain reference says the same |
+//! | [`plane()`] | a peer's records to a data plane | law L8 for subscribers and for the peer, and nothing is left running |
 //! | [`schedule()`] | what befalls a simulated bus of 2 to 4 nodes | all that `cargo xtask sim` asks for |
 //! | [`texts()`] | any text to the parsers of ids, endpoints, flags and configuration | what is taken is given back, and a refusal says why |
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ mod decode;
 mod door;
 mod keys;
 mod mutate;
+mod plane;
 mod program;
 mod schedule;
 mod source;
@@ -37,6 +39,7 @@ pub use decode::decode;
 pub use door::door;
 pub use keys::keys;
 pub use mutate::Mutator;
+pub use plane::plane;
 pub use program::{inputs, run};
 pub use schedule::schedule;
 pub use texts::texts;
@@ -52,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     ("decode", decode),
     ("door", door),
     ("keys", keys),
+    ("plane", plane),
     ("schedule", schedule),
     ("texts", texts),
 ];

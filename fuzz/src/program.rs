@@ -15,7 +15,7 @@ static TELLS: AtomicBool = AtomicBool::new(false);
 /// Tells what happens, where somebody replays a file.
 pub(crate) fn tell(what: impl FnOnce() -> String) {
     if TELLS.load(Ordering::Relaxed) {
-        println!("{}", what());
+        println!("{}", what().chars().take(MOST_TOLD).collect::<String>());
     }
 }
 
@@ -97,5 +97,7 @@ pub fn inputs(folder: &Path) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
     files.into_iter().map(|file| fs::read(&file).map(|bytes| (file, bytes))).collect()
 }
 
+/// Payloads are long.
+const MOST_TOLD: usize = 2000;
 /// How many executions pass between two looks at the clock.
 const BETWEEN_LOOKS: usize = 64;

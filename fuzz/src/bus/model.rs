@@ -164,7 +164,13 @@ impl Model {
             }
             // On a link that is not open yet a peer may prove to be another start of a node.
             true => {
+                // Who is down makes room for who comes, where there is none.
+                let kept = self.up.len() + self.down.len();
+                let own_place = usize::from(self.config.role == Role::Member);
+                let full = kept + own_place >= self.config.peers_max;
+                let makes_room = full && matches!(event, Event::PeerForgotten { .. });
                 let other = self.speaker.is_some() && !own && !link_fell && !self.leaving;
+                let other = other && !(makes_room && self.down.contains_key(node));
                 assert!(!other, "{:?} took a node down: {event:?}", self.speaker);
             }
         }
