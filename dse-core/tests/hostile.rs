@@ -54,7 +54,7 @@ impl Victim {
     fn open(&mut self, link: u64, hello: Hello) -> Vec<Event> {
         let echo = self.link_up(link);
         let mut told = self.say(link, &Message::Hello(hello));
-        let open = Open { echo, held: None, known: None, fingerprints: Vec::new() };
+        let open = Open { echo, held: None, known: None, census: Vec::new() };
         told.extend(self.say(link, &Message::Open(open)));
         told
     }
@@ -160,7 +160,7 @@ fn of_two_that_say_hello_while_there_is_room_for_one_one_is_refused() {
         }
         let mut told = Vec::new();
         for (link, echo) in (1..).zip(echoes) {
-            let open = Open { echo, held: None, known: None, fingerprints: Vec::new() };
+            let open = Open { echo, held: None, known: None, census: Vec::new() };
             told.extend(victim.say(link, &Message::Open(open)));
         }
         let full = RejectReason::BusFull { limit: 2 };

@@ -51,7 +51,7 @@ fn read_back(message: &Message, len: usize) {
 fn lists_of(message: &Message) -> usize {
     match message {
         Message::Hello(m) => m.endpoints.capacity(),
-        Message::Open(m) => m.fingerprints.capacity(),
+        Message::Open(m) => m.census.capacity(),
         Message::Members(m) => {
             let endpoints = m.members.iter().map(|member| member.endpoints.capacity());
             m.members.capacity() + endpoints.sum::<usize>()
@@ -69,7 +69,7 @@ fn lists_of(message: &Message) -> usize {
 fn items_of(message: &Message) -> usize {
     match message {
         Message::Hello(m) => m.endpoints.len(),
-        Message::Open(m) => m.fingerprints.len(),
+        Message::Open(m) => m.census.len(),
         Message::Members(m) => {
             m.members.len() + m.members.iter().map(|m| m.endpoints.len()).sum::<usize>()
         }

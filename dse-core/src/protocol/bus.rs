@@ -5,8 +5,6 @@
 //! (peers that come and go), `directory` and `index` (indexes), `interest` (interest
 //! and routes), `requests`, `watchers`, `leave`.
 
-use alloc::collections::BTreeMap;
-
 use serde::Serialize;
 
 use super::clash::Contests;
@@ -16,7 +14,8 @@ use super::errors::{CommandError, StatsError, StopReason};
 use super::index::LocalIndex;
 use super::interest::LocalInterest;
 use super::io::{Command, Counters, Deadline, Event, Input, LinkId, Output, Ticket};
-use super::links::{Link, LinkStage};
+use super::link_table::Links;
+use super::links::LinkStage;
 use super::message::{Claim, Message, Role};
 use super::names::NodeId;
 use super::outbox::Outbox;
@@ -49,7 +48,7 @@ pub struct ControlBus {
     /// Drained after each input: no part of the state that the next one meets.
     #[serde(skip)]
     pub(super) outbox: Outbox,
-    pub(super) links: BTreeMap<LinkId, Link>,
+    pub(super) links: Links,
     pub(super) peers: Peers,
     /// Follows from who is open.
     #[serde(skip)]
@@ -89,7 +88,7 @@ impl ControlBus {
             random,
             timers: Timers::default(),
             outbox: Outbox::default(),
-            links: BTreeMap::new(),
+            links: Links::default(),
             peers: Peers::default(),
             watchers,
             dials: Dials::default(),

@@ -8,11 +8,12 @@ use core::time::Duration;
 use serde::Serialize;
 
 use super::bus::ControlBus;
+use super::census::Start;
 use super::errors::DialError;
 use super::io::{DialId, Event, LinkId, Output};
 use super::limits;
 use super::message::{Member, RejectReason};
-use super::names::{Endpoint, NodeId};
+use super::names::{Endpoint, Incarnation, NodeId};
 use super::random::fingerprint;
 use super::time::Instant;
 use super::timers::Timer;
@@ -40,8 +41,8 @@ struct Course {
     stage: Stage,
     /// The node that was found behind a seed or hint.
     node: Option<NodeId>,
-    /// Of a listed member.
-    fingerprint: Option<u64>,
+    /// Of a listed member: the start that was listed, and its fingerprint.
+    listed_as: Option<(Incarnation, u64)>,
     patience: Patience,
 }
 
@@ -54,7 +55,7 @@ impl Course {
             last_error: None,
             stage: Stage::Resting,
             node: None,
-            fingerprint: None,
+            listed_as: None,
             patience,
         }
     }
@@ -120,10 +121,15 @@ impl Dials {
         self.targets.values().any(|course| listed(course) && course.stage != Stage::Resting)
     }
 
-    /// Fingerprints of the members that are being dialled.
-    pub(super) fn fingerprints(&self) -> impl Iterator<Item = u64> {
-        let active = self.targets.values().filter(|course| course.stage != Stage::Resting);
-        active.filter_map(|course| course.fingerprint)
+    /// The starts of listed members that are being dialled, without `except`.
+    pub(super) fn starts<'a>(&'a self, except: &'a NodeId) -> impl Iterator<Item = Start<'a>> {
+        let active = self.targets.iter().filter(|(_, course)| course.stage != Stage::Resting);
+        active.filter_map(move |(target, course)| match (target, course.listed_as) {
+            (Target::Peer(node), Some((incarnation, print))) if node != except => {
+                Some(Start { node, incarnation, print })
+            }
+            _ => None,
+        })
     }
 
     /// Is a seed or hint under way for the first time?
@@ -329,9 +335,12 @@ impl ControlBus {
         }
     }
 
+    /// The seeds and hints behind which this node was found.
     fn targets_of(&self, node: &NodeId) -> Vec<Target> {
-        let found =
-            self.dials.targets.iter().filter(|(_, course)| course.node.as_ref() == Some(node));
+        // Sorted: they stand before all peers.
+        let targets = self.dials.targets.iter();
+        let endpoints = targets.take_while(|(target, _)| !matches!(target, Target::Peer(_)));
+        let found = endpoints.filter(|(_, course)| course.node.as_ref() == Some(node));
         found.map(|(target, _)| target.clone()).collect()
     }
 
@@ -368,17 +377,18 @@ impl ControlBus {
     pub(super) fn dial_listed(&mut self, link: LinkId, member: Member) {
         self.request_expects(&member.node);
         let print = fingerprint(&member.node, member.incarnation);
+        let listed_as = Some((member.incarnation, print));
         let target = Target::Peer(member.node);
         let Some(course) = self.dials.targets.get_mut(&target) else {
             if self.dials.targets.len() < limits::PEERS_PER_BUS * 2 {
                 let patience = Patience::Listed { by: BTreeSet::from([link]), at: self.now };
                 let mut course = Course::new(member.endpoints, patience);
-                course.fingerprint = Some(print);
+                course.listed_as = listed_as;
                 self.start_course(&target, course);
             }
             return;
         };
-        course.fingerprint = Some(print);
+        course.listed_as = listed_as;
         if let Patience::Listed { by, at } = &mut course.patience {
             by.insert(link);
             *at = self.now;

@@ -44,6 +44,9 @@ impl ControlBus {
     pub(super) fn announce(&mut self) {
         self.timers.clear(&Timer::Announce);
         let deltas = self.index.announce();
+        if deltas.is_empty() {
+            return;
+        }
         let links: Vec<LinkId> = self.peers.open_members().map(|(_, link)| link).collect();
         for delta in deltas {
             let message = Message::Delta(delta);

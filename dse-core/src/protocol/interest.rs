@@ -114,7 +114,8 @@ impl ControlBus {
         for node in nodes {
             self.send_interest(&node);
         }
-        self.wanted_changed();
+        let own = self.index.iter().map(|declaration| declaration.key.clone()).collect();
+        self.wanted_changed(&own);
     }
 
     /// Tells a peer what this node wants of it, if that is news on its open link.
@@ -163,7 +164,6 @@ impl ControlBus {
         }
         peer.wants.patterns = patterns;
         self.routes_changed(node);
-        self.wanted_changed();
         Ok(())
     }
 
@@ -184,7 +184,9 @@ impl ControlBus {
         for key in peer.routes.difference(&wanted) {
             self.outbox.event(Event::RouteRemoved { key: key.clone(), link: open.link });
         }
+        let changed: BTreeSet<Key> = wanted.symmetric_difference(&peer.routes).cloned().collect();
         peer.routes = wanted;
+        self.wanted_changed(&changed);
     }
 
     /// A key of our own is new: route it to those who wanted it before it was there.
@@ -207,11 +209,11 @@ impl ControlBus {
         self.timers.clear(&Timer::Linger(key.clone()));
     }
 
-    /// Looks at all own keys for a first or a last interest.
-    pub(super) fn wanted_changed(&mut self) {
-        let keys: Vec<Key> = self.index.iter().map(|declaration| declaration.key.clone()).collect();
+    /// Looks at own keys for a first or a last interest: those of which somebody began or
+    /// ceased to want.
+    pub(super) fn wanted_changed(&mut self, keys: &BTreeSet<Key>) {
         for key in keys {
-            self.wanted_changed_for(&key);
+            self.wanted_changed_for(key);
         }
     }
 

@@ -36,9 +36,7 @@ impl ControlBus {
 
     pub(super) fn leave_received(&mut self, link: LinkId, node: &NodeId, leave: &Leave) {
         self.outbox.send(link, &Message::LeaveAck(LeaveAck {}));
-        if let Some(record) = self.links.get_mut(&link) {
-            record.stage = LinkStage::Left { node: node.clone() };
-        }
+        self.links.set_stage(link, LinkStage::Left { node: node.clone() });
         // The leaver closes the link; one that does not is not waited for.
         self.timers.set(Timer::Handshake(link), self.now + limits::HANDSHAKE_TIMEOUT);
         self.peer_left(link, node, leave.reason);
@@ -67,7 +65,7 @@ impl ControlBus {
         let Phase::Leaving(reason) = core::mem::replace(&mut self.phase, Phase::Stopped) else {
             return;
         };
-        for link in core::mem::take(&mut self.links).into_keys() {
+        for link in core::mem::take(&mut self.links).into_ids() {
             self.outbox.push(Output::Disconnect { link });
         }
         self.timers.clear_all();
@@ -75,8 +73,8 @@ impl ControlBus {
     }
 
     pub(super) fn links_in_handshake(&self) -> impl Iterator<Item = LinkId> {
-        self.links.iter().filter_map(|(id, link)| match link.stage {
-            LinkStage::Greeting | LinkStage::Greeted { .. } => Some(*id),
+        self.links.not_open().filter_map(|(id, link)| match link.stage {
+            LinkStage::Greeting | LinkStage::Greeted { .. } => Some(id),
             LinkStage::Open { .. } | LinkStage::Left { .. } => None,
         })
     }

@@ -37,6 +37,8 @@ pub const WATCHERS: usize = 3;
 pub const CONTROL_MESSAGE_BYTES: usize = 64 * 1024;
 /// Where a message of several parts is cut, in bytes of its list.
 pub const PART_BYTES: usize = 32 * 1024;
+/// Most spans of a census (PROTOCOL.md §4.4). A bus of the most members takes 14.
+pub const CENSUS_SPANS: usize = 64;
 /// Most counters in an answer to a statistics request.
 pub const STATS_COUNTERS: usize = 256;
 /// Longest human-readable text in a reject, in bytes.

@@ -2,12 +2,12 @@
 //! of one pair the one that stays.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use serde::Serialize;
 
 use super::bus::{ControlBus, Phase};
+use super::census::{self, Start};
 use super::declaration::IndexVersion;
 use super::dial::Target;
 use super::errors::DialError;
@@ -17,7 +17,6 @@ use super::limits;
 use super::message::{Hello, Members, Message, Open, Reject, RejectReason, Role};
 use super::names::{Endpoint, NodeId};
 use super::peers::{OpenLink, Peer, same_start};
-use super::random::fingerprint;
 use super::timers::Timer;
 use super::wire;
 
@@ -168,7 +167,7 @@ impl ControlBus {
         }
         let limit = self.config.peers_max;
         let own = usize::from(self.config.role == Role::Member);
-        if hello.role == Role::Member && self.peers.open_members().count() + own >= limit {
+        if hello.role == Role::Member && self.peers.open_member_count() + own >= limit {
             return Some(RejectReason::BusFull { limit: limit as u32 });
         }
         None
@@ -224,11 +223,11 @@ impl ControlBus {
     }
 
     fn offered(&self, node: &NodeId) -> Option<LinkId> {
-        let mut links = self.links.iter();
+        let mut links = self.links.not_open();
         let offered = links.find(|(_, link)| {
             link.turn() == Some(Turn::Offered) && link.hello().is_some_and(|h| h.node == *node)
         });
-        offered.map(|(id, _)| *id)
+        offered.map(|(id, _)| id)
     }
 
     fn send_open(&mut self, id: LinkId) {
@@ -239,7 +238,7 @@ impl ControlBus {
             echo: hello.link_nonce,
             held: peer.and_then(|peer| peer.open).map(|open| open.peer_nonce),
             known: index.map(|peer| (peer.info.incarnation, peer.index.version())),
-            fingerprints: self.fingerprints(&hello.node),
+            census: census::of(&self.starts(&hello.node)),
         };
         if let Some(link) = self.links.get_mut(&id) {
             link.told_known = open.known.map(|(_, version)| version);
@@ -247,15 +246,15 @@ impl ControlBus {
         self.outbox.send(id, &Message::Open(open));
     }
 
-    /// Members that this node has open or is dialling.
-    fn fingerprints(&self, except: &NodeId) -> Vec<u64> {
-        let open = self.peers.open_members().map(|(peer, _)| &peer.info);
-        let open = open.filter(|info| info.node != *except);
-        let open = open.map(|info| fingerprint(&info.node, info.incarnation));
-        open.chain(self.dials.fingerprints()).take(limits::PEERS_PER_BUS).collect()
+    /// Members that this node has open or is dialling, without `except`.
+    fn starts<'a>(&'a self, except: &'a NodeId) -> Vec<Start<'a>> {
+        census::sorted(self.peers.starts(except).chain(self.dials.starts(except)).collect())
     }
 
     pub(super) fn open_received(&mut self, id: LinkId, open: Open) -> Result<(), &'static str> {
+        if !census::is_sound(&open.census) {
+            return Err("the spans of a census are too many or not in order");
+        }
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         if open.echo != link.nonce {
             return Err("an Open does not echo the nonce of the Hello");
@@ -336,9 +335,10 @@ impl ControlBus {
         let stage = core::mem::replace(&mut link.stage, LinkStage::Greeting);
         let LinkStage::Greeted { hello, open: Some(open), .. } = stage else { return };
         let node = hello.node.clone();
-        link.stage = LinkStage::Open { node: node.clone() };
+        self.links.set_stage(id, LinkStage::Open { node: node.clone() });
         self.timers.clear(&Timer::Handshake(id));
         self.timers.clear(&Timer::Forget(node.clone()));
+        let before = self.peers.get_mut(&node).map(|peer| core::mem::take(&mut peer.routes));
         let replaced = self.adopt(id, &hello);
         self.dial_opened(&node);
         self.dial_may_be_listed(id);
@@ -363,7 +363,7 @@ impl ControlBus {
         self.sync_index(id, &node, open.known);
         self.send_interest(&node);
         self.request_opened(id, &node);
-        self.wanted_changed();
+        self.wanted_changed(&before.unwrap_or_default());
         self.reconsider(&node);
     }
 
@@ -384,17 +384,16 @@ impl ControlBus {
         peer.index.new_link();
         peer.wants = super::interest::Wants::default();
         peer.sent = super::interest::SentInterest::default();
-        peer.routes.clear();
         peer.opened_at = self.now;
         let open = OpenLink { link: id, peer_nonce: hello.link_nonce };
-        peer.open.replace(open).map(|old| old.link)
+        self.peers.open(&hello.node, open).map(|old| old.link)
     }
 
     /// Of two newcomers at one node the later learns here of the earlier
     /// (PROTOCOL.md §4.4).
     fn tell_members(&mut self, id: LinkId, node: &NodeId, open: &Open) {
-        let known: BTreeSet<u64> = open.fingerprints.iter().copied().collect();
-        let members = self.peers.members(node, &known);
+        let unequal = census::unequal(&open.census, &self.starts(node));
+        let members = self.peers.members(unequal.iter().map(|start| start.node));
         if !members.is_empty() {
             self.send_members(id, None, members);
         }
@@ -419,15 +418,12 @@ impl ControlBus {
 
     /// Other links of the same peer that waited for what became of this one.
     pub(super) fn reconsider(&mut self, node: &NodeId) {
-        let waiting: Vec<LinkId> = self
-            .links
-            .iter()
-            .filter(|(_, link)| {
-                link.turn() == Some(Turn::Queued)
-                    && link.hello().is_some_and(|hello| hello.node == *node)
-            })
-            .map(|(id, _)| *id)
-            .collect();
+        let waits = |link: &Link| {
+            link.turn() == Some(Turn::Queued)
+                && link.hello().is_some_and(|hello| hello.node == *node)
+        };
+        let links = self.links.not_open().filter(|(_, link)| waits(link));
+        let waiting: Vec<LinkId> = links.map(|(id, _)| id).collect();
         for id in waiting {
             self.consider(id);
         }

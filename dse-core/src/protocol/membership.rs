@@ -1,11 +1,13 @@
 //! Peers that come and go (PROTOCOL.md §4.4 to §4.6).
 
+use alloc::collections::BTreeSet;
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
 use super::bus::{ControlBus, Phase};
 use super::dial::Target;
 use super::io::{Event, LinkId, Output, PeerStatus};
+use super::key::Key;
 use super::limits;
 use super::links::{Link, LinkStage};
 use super::message::{Hello, LeaveReason, Members, MembersRequest, Role};
@@ -20,12 +22,12 @@ impl ControlBus {
         if peer.open.is_none_or(|open| open.link != link) {
             return;
         }
-        peer.open = None;
-        peer.routes.clear();
+        let routes = core::mem::take(&mut peer.routes);
         let lasted = self.now.since(peer.opened_at);
         peer.brief = if lasted < self.config.redial_max { peer.brief.saturating_add(1) } else { 0 };
         let brief = peer.brief;
         let info = peer.info.clone();
+        self.peers.close(node);
         self.outbox.event(Event::LinkClosed { link, node: node.clone() });
         if info.role == Role::Member {
             self.member_down(node, error);
@@ -38,7 +40,7 @@ impl ControlBus {
         if self.phase == Phase::Running {
             self.dial_lost(node, info.endpoints, info.role == Role::Member, brief);
         }
-        self.after_loss(link, node, error);
+        self.after_loss(link, node, error, &routes);
         self.update_claim();
         self.leave_progress();
         self.reconsider(node);
@@ -67,16 +69,16 @@ impl ControlBus {
         if self.phase == Phase::Running {
             self.dial_lost(node, Vec::new(), false, 0);
         }
-        self.after_loss(link, node, "the node left");
+        self.after_loss(link, node, "the node left", &peer.routes);
         self.leave_progress();
         self.reconsider(node);
     }
 
-    fn after_loss(&mut self, link: LinkId, node: &NodeId, error: &str) {
+    fn after_loss(&mut self, link: LinkId, node: &NodeId, error: &str, routes: &BTreeSet<Key>) {
         self.dial_unlisted(link);
         self.contest_link_gone(node, link);
         self.request_lost(node, error);
-        self.wanted_changed();
+        self.wanted_changed(routes);
     }
 
     /// Whose last open link fell may have been cut off while another took its place: it
@@ -119,8 +121,8 @@ impl ControlBus {
     /// waits for the return of a guest.
     pub(super) fn tell_if_forgotten(&mut self, node: &NodeId) {
         let awaited = self.peers.get(node).is_some_and(Peer::is_member);
-        let left = |link: &Link| matches!(&link.stage, LinkStage::Left { node: of } if of == node);
-        if !awaited && !self.links.values().any(left) {
+        let left = |(_, link): (LinkId, &Link)| matches!(&link.stage, LinkStage::Left { node: of } if of == node);
+        if !awaited && !self.links.not_open().any(left) {
             self.outbox.event(Event::PeerForgotten { node: node.clone() });
         }
     }
@@ -129,7 +131,7 @@ impl ControlBus {
     /// last link opened longest ago makes room for one that is new.
     pub(super) fn make_room(&mut self, hello: &Hello) {
         let known = self.peers.get(&hello.node).is_some();
-        let members = self.peers.iter().filter(|peer| peer.is_member()).count();
+        let members = self.peers.member_count();
         let own = usize::from(self.config.role == Role::Member);
         if known || hello.role == Role::Guest || members + own < self.config.peers_max {
             return;
@@ -172,7 +174,7 @@ impl ControlBus {
     }
 
     pub(super) fn members_requested(&mut self, link: LinkId, node: &NodeId, asked: MembersRequest) {
-        let members = self.peers.members(node, &alloc::collections::BTreeSet::new());
+        let members = self.peers.members(self.peers.starts(node).map(|start| start.node));
         self.send_members(link, Some(asked.request), members);
     }
 

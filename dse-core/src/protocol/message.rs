@@ -101,8 +101,20 @@ pub struct Open {
     pub held: Option<u64>,
     /// The incarnation and version of the receiver's index that the sender has.
     pub known: Option<(Incarnation, IndexVersion)>,
-    /// Fingerprints of the members that the sender has open or is dialling.
-    pub fingerprints: Vec<u64>,
+    /// Which members the sender has open or is dialling, without the receiver: the
+    /// newest starts first.
+    pub census: Vec<Span>,
+}
+
+/// Some of the members that a node has open or is dialling: those of one span of
+/// incarnations, told by a sum, so that two nodes can see where they differ
+/// (PROTOCOL.md §4.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// The lowest incarnation of the span. It ends where the one before begins.
+    pub from: Incarnation,
+    /// The sum of the members' fingerprints, mod 2^64.
+    pub sum: u64,
 }
 
 /// Why a link was refused or ended.

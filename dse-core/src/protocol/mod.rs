@@ -5,6 +5,7 @@
 //! [`Output`], [`Command`], [`Event`]), then at [`ControlBus`].
 
 mod bus;
+mod census;
 mod clash;
 mod config;
 mod declaration;
@@ -18,6 +19,7 @@ mod key;
 mod leave;
 pub mod limits;
 mod link_end;
+mod link_table;
 mod links;
 mod membership;
 mod message;
@@ -42,8 +44,8 @@ pub use io::{
 pub use key::{Key, KeyExpr};
 pub use message::{
     Answer, Claim, Delta, Hello, Interest, InterestRefused, Leave, LeaveAck, LeaveReason, Member,
-    Members, MembersRequest, Message, Open, Reject, RejectReason, Request, Role, Snapshot, Stats,
-    StatsRequest, Suspect,
+    Members, MembersRequest, Message, Open, Reject, RejectReason, Request, Role, Snapshot, Span,
+    Stats, StatsRequest, Suspect,
 };
 pub use names::{BusId, Endpoint, Incarnation, NameError, NodeId};
 pub use time::Instant;

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use serde::Serialize;
 
+use super::census::Start;
 use super::index::PeerIndex;
 use super::interest::{SentInterest, Wants};
 use super::io::{LinkId, PeerInfo};
@@ -20,6 +21,7 @@ use super::time::Instant;
 pub(super) struct Peer {
     pub(super) info: PeerInfo,
     pub(super) claim: Claim,
+    /// Changed by [`Peers::open`] and [`Peers::close`] alone.
     pub(super) open: Option<OpenLink>,
     /// When its latest link opened.
     pub(super) opened_at: Instant,
@@ -86,6 +88,48 @@ pub(super) fn info(hello: &Hello) -> PeerInfo {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Peers {
     by_id: BTreeMap<NodeId, Peer>,
+    /// Who is open. Follows from `by_id`, and saves a look at each peer as a link opens.
+    #[serde(skip)]
+    roll: Roll,
+}
+
+/// How many peers there are, and who of them is open.
+#[derive(Clone, Debug, Default)]
+struct Roll {
+    /// Members, open or not.
+    members: usize,
+    open_guests: usize,
+    /// The starts of the open members, the newest first, each with its fingerprint. A
+    /// list, for it is read whole far more often than it changes.
+    open_members: Vec<(Incarnation, NodeId, u64)>,
+}
+
+impl Roll {
+    fn opens(&mut self, info: &PeerInfo) {
+        if info.role == Role::Guest {
+            self.open_guests += 1;
+            return;
+        }
+        let print = fingerprint(&info.node, info.incarnation);
+        let place = self.place_of(info);
+        self.open_members.insert(place, (info.incarnation, info.node.clone(), print));
+    }
+
+    fn closes(&mut self, info: &PeerInfo) {
+        if info.role == Role::Guest {
+            self.open_guests -= 1;
+            return;
+        }
+        let place = self.place_of(info);
+        self.open_members.remove(place);
+    }
+
+    /// Where a member stands, or is to stand.
+    fn place_of(&self, info: &PeerInfo) -> usize {
+        self.open_members.partition_point(|(incarnation, node, _)| {
+            (*incarnation, node) > (info.incarnation, &info.node)
+        })
+    }
 }
 
 impl Peers {
@@ -97,12 +141,37 @@ impl Peers {
         self.by_id.get_mut(node)
     }
 
+    /// Takes a peer that is not open, in place of another start of the same node.
     pub(super) fn insert(&mut self, peer: Peer) {
+        self.remove(&peer.info.node);
+        self.roll.members += usize::from(peer.is_member());
         self.by_id.insert(peer.info.node.clone(), peer);
     }
 
     pub(super) fn remove(&mut self, node: &NodeId) -> Option<Peer> {
-        self.by_id.remove(node)
+        self.close(node);
+        let peer = self.by_id.remove(node)?;
+        self.roll.members -= usize::from(peer.is_member());
+        Some(peer)
+    }
+
+    /// Enters a link as the one in use with a peer; gives the one that was before.
+    pub(super) fn open(&mut self, node: &NodeId, link: OpenLink) -> Option<OpenLink> {
+        let peer = self.by_id.get_mut(node)?;
+        let before = peer.open.replace(link);
+        if before.is_none() {
+            self.roll.opens(&peer.info);
+        }
+        before
+    }
+
+    /// The link in use with a peer is so no more.
+    pub(super) fn close(&mut self, node: &NodeId) {
+        if let Some(peer) = self.by_id.get_mut(node)
+            && peer.open.take().is_some()
+        {
+            self.roll.closes(&peer.info);
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Peer> {
@@ -129,26 +198,43 @@ impl Peers {
     }
 
     pub(super) fn open_guests(&self) -> usize {
-        self.iter().filter(|peer| !peer.is_member() && peer.open.is_some()).count()
+        self.roll.open_guests
+    }
+
+    /// Members that are open, or were and are not forgotten.
+    pub(super) fn member_count(&self) -> usize {
+        self.roll.members
+    }
+
+    pub(super) fn open_member_count(&self) -> usize {
+        self.roll.open_members.len()
+    }
+
+    /// The starts of the open members without `except`, the newest first.
+    pub(super) fn starts<'a>(&'a self, except: &'a NodeId) -> impl Iterator<Item = Start<'a>> {
+        let excepted = self.get(except).map(|peer| peer.info.incarnation);
+        let starts = self.roll.open_members.iter();
+        let starts = starts.map(|(incarnation, node, print)| Start {
+            node,
+            incarnation: *incarnation,
+            print: *print,
+        });
+        starts.filter(move |start| Some(start.incarnation) != excepted || start.node != except)
     }
 
     pub(super) fn any_open(&self) -> bool {
-        self.iter().any(|peer| peer.open.is_some())
+        self.roll.open_guests > 0 || !self.roll.open_members.is_empty()
     }
 
-    /// The open members as a list to be told, without `except`.
-    pub(super) fn members(&self, except: &NodeId, known: &BTreeSet<u64>) -> Vec<Member> {
-        let members = self.open_members().filter(|(peer, _)| {
-            peer.info.node != *except
-                && !known.contains(&fingerprint(&peer.info.node, peer.info.incarnation))
-        });
-        members
-            .map(|(peer, _)| Member {
-                node: peer.info.node.clone(),
-                incarnation: peer.info.incarnation,
-                endpoints: peer.info.endpoints.clone(),
-            })
-            .collect()
+    /// What is told of these members, as far as they are open.
+    pub(super) fn members<'a>(&self, which: impl Iterator<Item = &'a NodeId>) -> Vec<Member> {
+        let open = which.filter_map(|node| self.get(node).filter(|peer| peer.open.is_some()));
+        open.map(|peer| Member {
+            node: peer.info.node.clone(),
+            incarnation: peer.info.incarnation,
+            endpoints: peer.info.endpoints.clone(),
+        })
+        .collect()
     }
 
     /// Hash of the members that are open, with `own` for this node if it is a member

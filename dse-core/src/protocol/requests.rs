@@ -392,6 +392,9 @@ impl ControlBus {
 
     /// A node that is neither here nor about to be is unknown.
     fn settle_stats(&mut self) {
+        if self.requests.stats.values().all(|ask| ask.asked) {
+            return;
+        }
         let linked = self.peers.open_members().next().is_some();
         let coming =
             self.dials.first_attempts() || self.dials.joining() || (!linked && self.dials.active());

@@ -57,7 +57,8 @@ impl Watchers {
     pub(super) fn join(&mut self, node: &NodeId, me: &NodeId) -> Vec<NodeId> {
         let (mut new, mine) = (Seat::new(place(node)), place(me));
         let mut dropped = Vec::new();
-        for (id, seat) in self.seats.iter_mut().filter(|(id, _)| *id != node) {
+        self.seats.remove(node);
+        for (id, seat) in &mut self.seats {
             new.consider(seat.place);
             let before = seat.is_watched_by(mine);
             seat.consider(new.place);

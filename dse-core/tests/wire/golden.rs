@@ -4,8 +4,8 @@ use dse_core::protocol::wire::{self, Decoded};
 use dse_core::protocol::{
     Answer, BusId, Claim, Declaration, Delta, Endpoint, Hello, Incarnation, IndexVersion, Interest,
     InterestRefused, Key, KeyExpr, Kind, Leave, LeaveAck, LeaveReason, Member, Members,
-    MembersRequest, Message, NodeId, Open, Reject, RejectReason, Request, Role, Snapshot, Stats,
-    StatsRequest, Suspect,
+    MembersRequest, Message, NodeId, Open, Reject, RejectReason, Request, Role, Snapshot, Span,
+    Stats, StatsRequest, Suspect,
 };
 
 fn node(name: &str) -> NodeId {
@@ -52,11 +52,13 @@ fn open(
     echo: u64,
     held: Option<u64>,
     known: Option<(u64, u64)>,
-    fingerprints: Vec<u64>,
+    census: Vec<(u64, u64)>,
 ) -> Message {
     let known =
         known.map(|(incarnation, version)| (Incarnation(incarnation), IndexVersion(version)));
-    Message::Open(Open { echo, held, known, fingerprints })
+    let span = |(from, sum)| Span { from: Incarnation(from), sum };
+    let census = census.into_iter().map(span).collect();
+    Message::Open(Open { echo, held, known, census })
 }
 
 fn reject(reason: RejectReason) -> Message {
@@ -91,8 +93,8 @@ pub(crate) fn golden() -> Vec<(Message, &'static str)> {
         ),
         (open(6, None, None, Vec::new()), "0102000406000000"),
         (
-            open(6, Some(7), Some((300, 4)), vec![1, u64::MAX]),
-            "0102001306010701ac02040201ffffffffffffffffff01",
+            open(6, Some(7), Some((300, 4)), vec![(300, 1), (2, u64::MAX)]),
+            "0102001606010701ac020402ac020102ffffffffffffffffff01",
         ),
         (reject(RejectReason::WrongBus { bus: bus("plant") }), "01030008090005706c616e74"),
         (reject(RejectReason::NoCommonVersion { min: 1, max: 2 }), "0103000409010102"),

@@ -84,7 +84,7 @@ impl World {
         self.say(link, Message::Hello(hello));
         let theirs = self.hello_from(stranger, link);
         let echo = theirs.link_nonce;
-        let open = Open { echo, held: None, known: None, fingerprints: Vec::new() };
+        let open = Open { echo, held: None, known: None, census: Vec::new() };
         self.say(link, Message::Open(open));
         let there = self.other_end(link).1;
         self.run_until("an open link", |world| world.open_links(to).contains(&there));

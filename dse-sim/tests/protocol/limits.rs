@@ -78,7 +78,7 @@ fn a_newer_peer_that_still_speaks_our_version_is_welcome() {
     (hello.max_version, hello.features) = (VERSION + 3, u64::MAX);
     world.say(link, Message::Hello(hello));
     let echo = world.hello_from("z", link).link_nonce;
-    let open = Open { echo, held: None, known: None, fingerprints: Vec::new() };
+    let open = Open { echo, held: None, known: None, census: Vec::new() };
     world.say(link, Message::Open(open));
     world.run_for(SECOND);
     assert_eq!(world.node("a").linked(), ["z"]);
@@ -199,7 +199,7 @@ fn faults_on_an_open_link() -> Vec<Message> {
     let member = Member { node: id("y"), incarnation: Incarnation(1), endpoints: crowded("y") };
     vec![
         Message::Hello(stranger_hello("z", 9)),
-        Message::Open(Open { echo: 1, held: None, known: None, fingerprints: Vec::new() }),
+        Message::Open(Open { echo: 1, held: None, known: None, census: Vec::new() }),
         Message::Members(Members { request: None, last: true, members: vec![member] }),
         Message::LeaveAck(LeaveAck {}),
         snapshot(3, Vec::new()),
@@ -230,7 +230,7 @@ fn a_broken_rule_closes_the_link_and_is_counted() {
 fn a_message_before_the_link_is_open_closes_it() {
     let request = || Message::Request(Request { request: 1, keys: expr("**") });
     let hello = || Message::Hello(stranger_hello("z", 1));
-    let open = Message::Open(Open { echo: 1, held: None, known: None, fingerprints: Vec::new() });
+    let open = Message::Open(Open { echo: 1, held: None, known: None, census: Vec::new() });
     let crowded = Hello {
         endpoints: vec![endpoint("z"); limits::ENDPOINTS_PER_NODE + 1],
         ..stranger_hello("z", 1)
@@ -360,7 +360,7 @@ fn a_faulty_member_is_not_redialled_in_a_tight_loop() {
             links += 1;
             world.say(link, Message::Hello(stranger_hello("z", 10 + links)));
             let echo = world.hello_from("z", link).link_nonce;
-            let open = Open { echo, held: None, known: None, fingerprints: Vec::new() };
+            let open = Open { echo, held: None, known: None, census: Vec::new() };
             world.say(link, Message::Open(open));
             world.say(link, Message::LeaveAck(LeaveAck {}));
         }

@@ -4,8 +4,8 @@
 use dse_core::protocol::{
     Answer, BusId, Claim, Declaration, Delta, Endpoint, Hello, Incarnation, IndexVersion, Interest,
     InterestRefused, Key, KeyExpr, Kind, Leave, LeaveAck, LeaveReason, Member, Members,
-    MembersRequest, Message, NodeId, Open, Reject, RejectReason, Request, Role, Snapshot, Stats,
-    StatsRequest, Suspect,
+    MembersRequest, Message, NodeId, Open, Reject, RejectReason, Request, Role, Snapshot, Span,
+    Stats, StatsRequest, Suspect,
 };
 
 use crate::source::Source;
@@ -173,8 +173,10 @@ impl Thread {
             _ => None,
         };
         let known = source.once_in(3).then(|| (incarnation(source), IndexVersion(source.number())));
-        let fingerprints = source.list(3, Source::number);
-        Open { echo: self.echo(source), held, known, fingerprints }
+        let span =
+            |source: &mut Source<'_>| Span { from: incarnation(source), sum: source.number() };
+        let census = source.list(3, span);
+        Open { echo: self.echo(source), held, known, census }
     }
 
     fn reject(&self, source: &mut Source<'_>) -> Reject {
