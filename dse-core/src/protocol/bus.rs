@@ -146,7 +146,6 @@ impl ControlBus {
             match timer {
                 Timer::Announce => self.announce(),
                 Timer::Handshake(link) => self.handshake_timeout(link),
-                Timer::ClashProbe(node) => self.clash_timeout(&node),
                 Timer::Redial(dial) => self.redial(dial),
                 Timer::Forget(node) => self.forget(&node),
                 Timer::Request(ticket) => self.request_timeout(ticket),

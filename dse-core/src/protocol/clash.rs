@@ -1,6 +1,7 @@
 //! Two claims to one id (PROTOCOL.md §5). Both must prove alive before one is refused:
-//! the holder of the id and the contender each answer a probe on their own link. A dead
-//! holder is replaced; of two live ones the smaller claim wins, at every node alike.
+//! the holder of the id and the contender each answer a probe on their own link, or it
+//! falls. A dead holder is replaced; of two live ones the smaller claim wins, at every node
+//! alike.
 
 use alloc::collections::BTreeMap;
 
@@ -8,11 +9,9 @@ use serde::Serialize;
 
 use super::bus::{ControlBus, Phase};
 use super::io::{LinkId, Output};
-use super::limits;
 use super::links::{Link, Turn};
 use super::message::{Claim, Message, Reject, RejectReason};
 use super::names::{Endpoint, NodeId};
-use super::timers::Timer;
 
 /// Contests under way: one at a time for each id.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -44,8 +43,6 @@ impl ControlBus {
         let contest =
             Contest { holder, contender, holder_alive: holder.is_none(), contender_alive: false };
         self.contests.by_id.insert(node.clone(), contest);
-        let deadline = self.now + limits::CLASH_PROBE_TIMEOUT;
-        self.timers.set(Timer::ClashProbe(node.clone()), deadline);
         if let Some(link) = holder {
             self.outbox.push(Output::Probe { link });
         }
@@ -73,7 +70,7 @@ impl ControlBus {
 
     /// Both live: the smaller claim wins.
     fn both_alive(&mut self, node: &NodeId) {
-        let Some(contest) = self.end_contest(node) else { return };
+        let Some(contest) = self.contests.by_id.remove(node) else { return };
         let contender = self.links.get(&contest.contender).and_then(Link::hello).cloned();
         let Some(contender) = contender else { return self.reconsider(node) };
         let holder = match self.peers.get(node).filter(|peer| peer.open.is_some()) {
@@ -103,30 +100,13 @@ impl ControlBus {
         self.close_any(holder, "another live node has its id and the better claim");
     }
 
-    /// The time for both to answer is over.
-    pub(super) fn clash_timeout(&mut self, node: &NodeId) {
-        let Some(contest) = self.end_contest(node) else { return };
-        if !contest.contender_alive {
-            self.close_any(contest.contender, "it did not answer the probe of its claim");
-        }
-        if let Some(holder) = contest.holder.filter(|_| !contest.holder_alive) {
-            self.close_any(holder, "it did not answer when another node claimed its id");
-        }
-        self.reconsider(node);
-    }
-
     /// One of a contest's links is gone: the other one stays or goes on.
     pub(super) fn contest_link_gone(&mut self, node: &NodeId, link: LinkId) {
         let concerned =
             |contest: &Contest| contest.contender == link || contest.holder == Some(link);
         if self.contests.by_id.get(node).is_some_and(concerned) {
-            self.end_contest(node);
+            self.contests.by_id.remove(node);
         }
-    }
-
-    fn end_contest(&mut self, node: &NodeId) -> Option<Contest> {
-        self.timers.clear(&Timer::ClashProbe(node.clone()));
-        self.contests.by_id.remove(node)
     }
 
     /// Another live node has this node's id and the better claim.

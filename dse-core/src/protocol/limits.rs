@@ -46,8 +46,6 @@ pub const REJECT_TEXT_BYTES: usize = 512;
 
 /// A link on which the handshake is not done after this long is closed.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the holder of an id has to answer when another claims it.
-pub const CLASH_PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a leaving node waits for the acknowledgements.
 pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long after the last interest is gone the application is told.

@@ -16,8 +16,6 @@ pub enum Timer {
     Announce,
     /// A link's handshake has taken too long.
     Handshake(LinkId),
-    /// The holder of an id has not answered the probe that a second claim caused.
-    ClashProbe(NodeId),
     /// An endpoint is to be dialled again.
     Redial(DialId),
     /// A vanished peer is to be forgotten.
@@ -72,5 +70,21 @@ impl Timers {
     pub(super) fn next(&self) -> Option<Deadline> {
         let (at, reason) = self.queue.first()?;
         Some(Deadline { at: *at, reason: reason.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_that_is_set_again_goes_off_once_and_then() {
+        let at = |nanos| Instant::ZERO + core::time::Duration::from_nanos(nanos);
+        let mut timers = Timers::default();
+        timers.set(Timer::Announce, at(1));
+        timers.set(Timer::Announce, at(3));
+        assert_eq!(timers.pop_due(at(2)), None);
+        assert_eq!(timers.pop_due(at(3)), Some(Timer::Announce));
+        assert_eq!(timers.next(), None);
     }
 }
