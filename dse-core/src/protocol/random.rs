@@ -60,3 +60,15 @@ fn mix(mut value: u64) -> u64 {
     value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_that_of_a_start() {
+        let (a, b) = (NodeId::new("a").expect("an id"), NodeId::new("b").expect("an id"));
+        let prints = [(&a, 1), (&a, 2), (&b, 1)].map(|(id, i)| fingerprint(id, Incarnation(i)));
+        assert!(prints[0] != prints[1] && prints[0] != prints[2]);
+    }
+}

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use dse_core::protocol::{Event, Incarnation, Message, StopReason};
+use dse_core::protocol::{
+    Event, Hello, Incarnation, Message, Open, Reject, RejectReason, Role, StopReason,
+};
 
 use dse_sim::world::{Latency, Notice, World, endpoint, id, stranger_hello};
 
@@ -258,4 +260,69 @@ fn on_a_full_bus_a_second_node_of_one_id_is_a_clash_and_no_lack_of_room() {
     world.run_until("the twin stops", |world| world.node("twin").stopped.is_some());
     let reason = world.node("twin").stopped.clone();
     assert_eq!(reason, Some(StopReason::Clash { winner: Some(endpoint("a")) }));
+}
+
+#[test]
+fn a_dead_holder_gives_way_within_the_time_of_a_probe() {
+    let mut world = World::new(30);
+    world.start_mesh(&["a", "b", "x"]);
+    world.crash("x", Notice::Detected);
+    world.start("x");
+    let incarnation = world.node("x").config().incarnation;
+    world.join("x", "a");
+    // Well before the watchers find that the former one is dead.
+    world.run_for(Duration::from_millis(700));
+    assert_eq!(incarnation_of_x(&world, "a"), Some(incarnation));
+}
+
+#[test]
+fn a_holder_that_loses_is_told_by_whom_at_each_observer() {
+    let mut world = World::new(32);
+    world.start("a");
+    world.start_stranger("z");
+    let link = world.open_as_stranger("z", "a");
+    world.start_with("older", |config| {
+        config.node = id("z");
+        config.incarnation = Incarnation(0);
+    });
+    world.join("older", "a");
+    world.run_for(Duration::from_secs(1));
+    assert!(!world.stands(link));
+    let reason = RejectReason::Clash { winner: Some(endpoint("older")) };
+    let told = |message: &Message| matches!(message, Message::Reject(Reject { reason: r, .. }) if *r == reason);
+    assert!(world.heard("z", link).iter().any(told));
+}
+
+#[test]
+fn who_loses_its_last_link_gives_up_links_in_mid_handshake() {
+    let mut world = World::new(33);
+    world.start_mesh(&["a", "b"]);
+    world.start_stranger("z");
+    world.join("a", "z");
+    world.run_for(Duration::from_millis(10));
+    let [link] = world.fresh_links("z")[..] else { panic!("one dial") };
+    assert!(world.stands(link));
+    world.crash("b", Notice::AtOnce);
+    world.run_for(Duration::from_millis(10));
+    assert!(!world.stands(link), "its Hello had a claim that is no more");
+}
+
+#[test]
+fn a_start_that_was_a_guest_is_no_member() {
+    let mut world = World::new(34);
+    world.start("a");
+    world.start_stranger("z");
+    let mut links = [1, 2].into_iter().zip([Role::Guest, Role::Member]).map(|(number, role)| {
+        let link = world.dial("z", "a");
+        world.say(link, Message::Hello(Hello { role, ..stranger_hello("z", number) }));
+        let echo = world.hello_from("z", link).link_nonce;
+        let open = Open { echo, held: None, known: None, census: Vec::new() };
+        world.say(link, Message::Open(open));
+        world.run_for(Duration::from_secs(1));
+        (link, world.stands(link))
+    });
+    let (guest, member) = (links.next(), links.next());
+    drop(links);
+    assert!(guest.is_some_and(|(link, stood)| stood && world.stands(link)));
+    assert!(member.is_some_and(|(_, stood)| !stood), "two starts have the id");
 }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use dse_core::protocol::{
-    Command, CommandError, DialError, Event, RejectReason, Role, SubscriptionId,
+    Command, CommandError, DialError, Event, Hello, Message, Open, RejectReason, Role,
+    SubscriptionId,
 };
 
-use dse_sim::world::{Latency, Notice, World, declaration, expr, is};
+use dse_sim::world::{Latency, Notice, World, declaration, expr, is, stranger_hello};
 
 fn with_guest() -> World {
     let mut world = World::new(1);
@@ -165,4 +166,22 @@ fn a_guest_of_a_full_bus_has_a_link_with_every_member() {
         world.run_until_quiet();
     }
     assert_eq!(world.node("guest").linked(), ["a", "b", "c"]);
+}
+
+#[test]
+fn nobody_dials_a_guest_that_is_gone() {
+    let mut world = World::new(30);
+    world.start("a");
+    world.start_stranger("z");
+    let link = world.dial("z", "a");
+    // It tells an endpoint, as a guest need not.
+    world.say(link, Message::Hello(Hello { role: Role::Guest, ..stranger_hello("z", 1) }));
+    let echo = world.hello_from("z", link).link_nonce;
+    let open = Open { echo, held: None, known: None, census: Vec::new() };
+    world.say(link, Message::Open(open));
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.node("a").linked(), ["z"]);
+    world.break_links("a", "z");
+    world.run_for(Duration::from_secs(30));
+    assert!(world.fresh_links("z").is_empty());
 }

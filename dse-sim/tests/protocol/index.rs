@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use dse_core::protocol::{
-    Command, CommandError, Declaration, Delta, Event, IndexVersion, Kind, Message, RejectReason,
-    Snapshot,
+    Command, CommandError, Declaration, Delta, Event, IndexVersion, Kind, Message, Open,
+    RejectReason, Snapshot,
 };
 
-use dse_sim::world::{Notice, World, declaration, id, key};
+use dse_sim::world::{Notice, World, declaration, id, key, stranger_hello};
 
 #[test]
 fn one_change_costs_one_small_message_to_each_peer() {
@@ -281,4 +281,72 @@ fn a_peer_forgotten_in_mid_handshake_tells_its_index_anew() {
     world.declare("a", "a/two");
     world.run_until_quiet();
     world.assert_converged();
+}
+
+#[test]
+fn a_snapshot_that_is_older_than_what_is_known_is_a_fault() {
+    let mut world = World::new(20);
+    world.start("a");
+    world.start_stranger("z");
+    let link = world.open_as_stranger("z", "a");
+    let snapshot = |version| Snapshot {
+        version: IndexVersion(version),
+        part: 0,
+        last: true,
+        declarations: vec![declaration(&format!("z/{version}"))],
+    };
+    world.say(link, Message::Snapshot(snapshot(5)));
+    world.run_for(Duration::from_millis(10));
+    assert_eq!(world.node("a").knows(), ["z:z/5"]);
+    world.say(link, Message::Snapshot(snapshot(4)));
+    world.run_for(Duration::from_millis(10));
+    assert!(!world.stands(link));
+    assert_eq!(world.node("a").counters().faults, 1);
+}
+
+#[test]
+fn a_change_made_while_a_link_opens_is_told_once() {
+    for steps in 0..12 {
+        let mut world = World::new(21);
+        world.start_serving(&["a", "b"]);
+        world.start_stranger("z");
+        let link = world.dial("z", "a");
+        world.say(link, Message::Hello(stranger_hello("z", 1)));
+        let echo = world.hello_from("z", link).link_nonce;
+        let open = Open { echo, held: None, known: None, census: Vec::new() };
+        world.say(link, Message::Open(open));
+        for _ in 0..steps {
+            world.step();
+        }
+        world.declare_quietly("a", "a/new");
+        world.run_for(Duration::from_secs(1));
+        let told = |message: &Message| match message {
+            Message::Snapshot(snapshot) => snapshot.declarations.contains(&declaration("a/new")),
+            Message::Delta(delta) => delta.set.contains(&declaration("a/new")),
+            _ => false,
+        };
+        let times = world.heard("z", link).iter().filter(|message| told(message)).count();
+        assert_eq!(times, 1, "after {steps} steps");
+    }
+}
+
+#[test]
+fn who_only_claims_an_id_cannot_spoil_what_is_known_of_its_node() {
+    let mut world = World::new(22);
+    world.start_serving(&["a", "b"]);
+    world.partition(&["a"], &["b"]);
+    world.break_links("a", "b");
+    world.run_for(Duration::from_secs(1));
+    world.reset_counts();
+    world.start_stranger("z");
+    let link = world.dial("z", "a");
+    world.say(link, Message::Hello(stranger_hello("b", 1)));
+    world.say_bytes(link, &[0xff; 40]);
+    world.run_for(Duration::from_secs(1));
+    assert!(!world.stands(link));
+    assert_eq!(world.node("a").counters().faults, 1);
+    world.heal();
+    world.run_until_quiet();
+    world.assert_converged();
+    assert_eq!(world.node("b").sent("Snapshot"), 0, "a knows its index");
 }

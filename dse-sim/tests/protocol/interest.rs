@@ -250,7 +250,8 @@ fn too_much_interest_is_refused_and_what_was_before_stays() {
     world.run_for(Duration::from_millis(10));
     let refused = |message: &Message| matches!(message, Message::InterestRefused(refused) if refused.version == 2);
     assert!(world.heard("z", link).iter().any(refused));
-    assert_eq!(world.wanted("a"), ["a/x"]);
+    world.declare("a", "a/later");
+    assert_eq!(world.wanted("a"), ["a/later", "a/x"]);
     assert!(world.stands(link));
 }
 
@@ -281,4 +282,18 @@ fn a_key_that_ends_ends_its_routes_without_a_word() {
     world.command("b", Command::Declare { ticket, declaration: declaration("b/a") });
     world.run_until_quiet();
     assert_eq!(firsts(&world, "b"), 2, "it is wanted anew");
+}
+
+#[test]
+fn interest_that_returns_within_the_linger_leaves_no_timer() {
+    let mut world = World::new(30);
+    world.start_serving(&["a", "b"]);
+    let subscription = world.subscribe("a", "b/a");
+    world.run_until_quiet();
+    world.unsubscribe("a", subscription);
+    world.run_for(LINGER / 2);
+    assert!(world.node("b").bus().poll_timeout().is_some());
+    world.subscribe("a", "b/a");
+    world.run_for(LINGER / 4);
+    assert_eq!(world.node("b").bus().poll_timeout(), None);
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use dse_core::protocol::{
-    Command, CommandError, DialError, Event, LeaveReason, RejectReason, StopReason,
+    Command, CommandError, DialError, Event, Leave, LeaveReason, Message, RejectReason, StopReason,
 };
 
-use dse_sim::world::{Notice, World, declaration, is};
+use dse_sim::world::{Latency, Notice, World, declaration, is};
 
 #[test]
 fn a_leave_is_told_as_such_and_a_crash_as_such() {
@@ -191,4 +191,31 @@ fn the_leave_of_a_restarted_node_is_none_of_its_former_self() {
     };
     world.run_until("a is told that b leaves", |world| world.node("a").count(told) > 0);
     assert_eq!((world.node("a").downs("b"), world.node("a").lefts("b")), (1, 0));
+}
+
+#[test]
+fn two_that_leave_at_once_need_no_acknowledgement() {
+    let way = Duration::from_millis(10);
+    let mut world = World::with_latency(20, Latency::fixed(way));
+    world.start_mesh(&["b", "c"]);
+    world.leave("b");
+    world.leave("c");
+    world.run_for(way + way / 2);
+    for name in ["b", "c"] {
+        assert_eq!(world.node(name).stopped, Some(StopReason::Left));
+    }
+}
+
+#[test]
+fn who_left_and_does_not_close_its_link_is_not_waited_for() {
+    let mut world = World::new(21);
+    world.start("a");
+    world.start_stranger("z");
+    let link = world.open_as_stranger("z", "a");
+    world.say(link, Message::Leave(Leave { reason: LeaveReason::Asked }));
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.node("a").lefts("z"), 1);
+    assert!(world.stands(link), "what it published is still read");
+    world.run_until_quiet();
+    assert!(!world.stands(link));
 }

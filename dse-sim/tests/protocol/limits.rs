@@ -6,7 +6,7 @@ use dse_core::protocol::wire::VERSION;
 use dse_core::protocol::{
     Answer, BusId, Command, CommandError, ControlBus, DialError, Event, Hello, Incarnation,
     IndexVersion, Input, Instant, Interest, LeaveAck, Member, Members, Message, Open, Output,
-    RejectReason, Request, Snapshot, SubscriptionId, Ticket, limits,
+    Reject, RejectReason, Request, Snapshot, SubscriptionId, Ticket, limits,
 };
 
 use dse_sim::world::{Random, World, declaration, endpoint, expr, id, member, stranger_hello};
@@ -377,6 +377,19 @@ fn what_is_too_long_is_a_fault() {
     let link = world.open_as_stranger("z", "a");
     world.say_bytes(link, &vec![VERSION; limits::CONTROL_MESSAGE_BYTES + 1]);
     world.run_for(Duration::from_millis(10));
+    assert!(!world.stands(link));
+    assert_eq!(world.node("a").counters().faults, 1);
+}
+
+#[test]
+fn a_reject_that_answers_another_hello_is_a_fault() {
+    let mut world = World::new(40);
+    world.start("a");
+    world.start_stranger("z");
+    let link = world.dial("z", "a");
+    let echo = world.hello_from("z", link).link_nonce.wrapping_add(1);
+    world.say(link, Message::Reject(Reject { echo, reason: RejectReason::Leaving }));
+    world.run_for(SECOND);
     assert!(!world.stands(link));
     assert_eq!(world.node("a").counters().faults, 1);
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use dse_core::protocol::{Endpoint, Event};
+use dse_core::protocol::{
+    Endpoint, Event, Incarnation, LinkId, Member, Members, Message, Open, Span,
+};
 
-use dse_sim::world::{Latency, Notice, World, endpoint, id, is};
+use dse_sim::world::{Latency, Notice, World, endpoint, id, is, stranger_hello};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -364,4 +366,105 @@ fn endpoints_of_foreign_schemes_are_not_dialled() {
     world.join("a", "b");
     world.run_until_quiet();
     world.assert_linked("a", "b");
+}
+
+/// What a stranger heard of whom the node at the other end has or dials.
+fn heard_census(world: &mut World, stranger: &str, link: LinkId) -> Vec<Span> {
+    world.run_for(Duration::from_millis(10));
+    let opened = |message: Message| match message {
+        Message::Open(open) => Some(open.census),
+        _ => None,
+    };
+    world.heard(stranger, link).into_iter().find_map(opened).expect("an Open")
+}
+
+/// The stranger says that there is a member that nobody can reach.
+fn list(world: &mut World, link: LinkId, node: &str, incarnation: Incarnation) {
+    let member = Member { node: id(node), incarnation, endpoints: vec![endpoint(node)] };
+    let members = Members { request: None, last: true, members: vec![member] };
+    world.say(link, Message::Members(members));
+    world.run_for(Duration::from_millis(10));
+}
+
+#[test]
+fn an_open_counts_whom_its_sender_dials_by_start() {
+    let mut world = World::new(30);
+    world.start("a");
+    for stranger in ["x", "y", "z"] {
+        world.start_stranger(stranger);
+    }
+    let first = world.open_as_stranger("x", "a");
+    list(&mut world, first, "c", Incarnation(7));
+    let second = world.open_as_stranger("y", "a");
+    let froms = |census: Vec<Span>| census.iter().map(|span| span.from.0).collect::<Vec<_>>();
+    assert_eq!(froms(heard_census(&mut world, "y", second)), [7, 1], "c, and x, which is linked");
+    list(&mut world, first, "c", Incarnation(8));
+    let third = world.open_as_stranger("z", "a");
+    assert_eq!(froms(heard_census(&mut world, "z", third)), [8, 1], "c, and x and y");
+}
+
+#[test]
+fn nobody_is_told_of_whom_it_has() {
+    let mut world = World::new(31);
+    world.start_mesh(&["a", "b"]);
+    for stranger in ["y", "z"] {
+        world.start_stranger(stranger);
+    }
+    let first = world.open_as_stranger("y", "a");
+    let census = heard_census(&mut world, "y", first);
+    let link = world.dial("z", "a");
+    world.say(link, Message::Hello(stranger_hello("z", 1)));
+    let echo = world.hello_from("z", link).link_nonce;
+    world.say(link, Message::Open(Open { echo, held: None, known: None, census }));
+    world.run_for(Duration::from_secs(1));
+    let listed = |message: Message| match message {
+        Message::Members(members) => members.members,
+        _ => Vec::new(),
+    };
+    let listed: Vec<_> = world.heard("z", link).into_iter().flat_map(listed).collect();
+    assert_eq!(listed.iter().map(|member| member.node.as_str()).collect::<Vec<_>>(), ["y"]);
+}
+
+#[test]
+fn a_member_that_is_listed_in_another_incarnation_is_probed() {
+    for (later, down) in [(0, 0), (1, 1)] {
+        let mut world = World::new(32);
+        world.start_mesh(&["a", "b"]);
+        world.start_stranger("z");
+        let link = world.open_as_stranger("z", "a");
+        let Incarnation(present) = world.node("b").config().incarnation;
+        world.freeze("b");
+        list(&mut world, link, "b", Incarnation(present + later));
+        world.run_for(Duration::from_millis(800));
+        assert_eq!(world.node("a").downs("b"), down);
+    }
+}
+
+#[test]
+fn all_endpoints_of_a_member_are_tried() {
+    let mut world = World::new(33);
+    world.start("b");
+    world.start_with("c", |config| config.endpoints.insert(0, endpoint("nowhere")));
+    world.join("c", "b");
+    world.run_until_quiet();
+    world.start("a");
+    world.join("a", "b");
+    world.run_for(Duration::from_secs(10));
+    world.assert_linked("a", "c");
+}
+
+#[test]
+fn who_was_not_listed_because_it_was_dialled_is_not_forgotten_with_who_listed_it() {
+    let mut world = World::new(34);
+    world.start_mesh(&["b", "c", "d"]);
+    world.start("a");
+    world.partition(&["a"], &["c"]);
+    world.join("a", "b");
+    world.run_for(Duration::from_secs(1));
+    world.assert_linked("a", "d");
+    world.leave("b");
+    world.run_for(Duration::from_secs(1));
+    world.heal();
+    world.run_for(MINUTE);
+    world.assert_linked("a", "c");
 }

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use dse_core::protocol::{
-    Answer, Command, Message, Missing, MissingReason, Report, StatsError, Ticket,
+    Answer, Command, LinkId, Message, Missing, MissingReason, Open, Report, Request, StatsError,
+    Ticket, limits,
 };
 
-use dse_sim::world::{Notice, World, declaration, id};
+use dse_sim::world::{Notice, World, declaration, expr, id, stranger_hello};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -18,6 +19,35 @@ fn found(report: &Report) -> Vec<String> {
 
 fn missing(report: &Report) -> Vec<&str> {
     report.missing.iter().map(|missing| missing.node.as_str()).collect()
+}
+
+/// The number of the request that the stranger `z` was asked.
+fn request_heard(world: &World, link: LinkId) -> u64 {
+    let asked = |message: Message| match message {
+        Message::Request(request) => Some(request.request),
+        _ => None,
+    };
+    world.heard("z", link).into_iter().find_map(asked).expect("it was asked")
+}
+
+/// Was the stranger `z` asked whom it has open?
+fn is_asked_for_its_list(world: &World, link: LinkId) -> bool {
+    let heard = world.heard("z", link);
+    heard.iter().any(|message| matches!(message, Message::MembersRequest(_)))
+}
+
+/// Opens a link of the stranger `z` with `a`, which asks it and does not agree with it on
+/// who is a member.
+fn asked_for_its_list(world: &mut World) -> (Ticket, LinkId) {
+    world.start_stranger("z");
+    let link = world.open_as_stranger("z", "a");
+    let ticket = world.request_within("a", "**", SECOND);
+    world.run_for(Duration::from_millis(10));
+    let request = request_heard(world, link);
+    let answer = Answer { request, part: 0, last: true, membership: 1, declarations: Vec::new() };
+    world.say(link, Message::Answer(answer));
+    world.run_until("a request for its list", |world| is_asked_for_its_list(world, link));
+    (ticket, link)
 }
 
 fn ask_stats(world: &mut World, name: &str, of: &str) -> Ticket {
@@ -187,11 +217,7 @@ fn a_second_answer_changes_nothing() {
     let link = world.open_as_stranger("z", "a");
     let ticket = world.request_within("a", "**", SECOND);
     world.run_for(Duration::from_millis(10));
-    let asked = |message: Message| match message {
-        Message::Request(request) => Some(request.request),
-        _ => None,
-    };
-    let request = world.heard("z", link).into_iter().find_map(asked).expect("it was asked");
+    let request = request_heard(&world, link);
     let answer = Answer {
         request,
         part: 0,
@@ -216,11 +242,7 @@ fn an_answer_may_only_tell_what_was_asked_for() {
     let link = world.open_as_stranger("z", "a");
     let ticket = world.request_within("a", "z/*", SECOND);
     world.run_for(Duration::from_millis(10));
-    let asked = |message: Message| match message {
-        Message::Request(request) => Some(request.request),
-        _ => None,
-    };
-    let request = world.heard("z", link).into_iter().find_map(asked).expect("it was asked");
+    let request = request_heard(&world, link);
     let declarations = vec![declaration("z/x"), declaration("other/x")];
     let answer = Answer { request, part: 0, last: true, membership: 0, declarations };
     world.say(link, Message::Answer(answer));
@@ -295,4 +317,126 @@ fn counters_of_the_unknown_and_of_the_silent_do_not_come() {
     let ticket = ask_stats(&mut world, "a", "b");
     world.run_for(SECOND);
     assert_eq!(world.node("a").stats(ticket), Some(&Err(StatsError::NoAnswer(id("b")))));
+}
+
+#[test]
+fn an_answer_is_no_longer_than_an_index_may_be() {
+    let mut world = World::new(30);
+    world.start("a");
+    world.start_stranger("z");
+    let link = world.open_as_stranger("z", "a");
+    world.request_within("a", "**", SECOND);
+    world.run_for(Duration::from_millis(10));
+    let request = request_heard(&world, link);
+    let (mut part, mut bytes) = (0, 0);
+    while world.stands(link) {
+        let large = |number| {
+            let mut declaration = declaration(&format!("z/{part}/{number}"));
+            declaration.meta.push(("text".into(), "x".repeat(1900).into()));
+            declaration
+        };
+        let declarations = (0..30).map(large).collect();
+        let answer = Answer { request, part, last: false, membership: 0, declarations };
+        world.say(link, Message::Answer(answer));
+        world.run_for(Duration::from_millis(2));
+        (part, bytes) = (part + 1, bytes + 30 * 1900);
+        assert!(bytes < limits::INDEX_BYTES + 60_000, "nobody looks at how much it is");
+    }
+    assert!(bytes > limits::INDEX_BYTES - 60_000);
+    assert_eq!(world.node("a").counters().faults, 1);
+}
+
+#[test]
+fn a_request_that_is_answered_leaves_no_timer() {
+    let mut world = World::new(31);
+    world.start_serving(&["a", "b"]);
+    let ticket = world.request("a", "**");
+    assert!(world.node("a").bus().poll_timeout().is_some());
+    world.run_until("the report", |world| world.node("a").report(ticket).is_some());
+    assert_eq!(world.node("a").bus().poll_timeout(), None);
+}
+
+#[test]
+fn a_request_waits_for_seeds_that_are_tried_for_the_first_time() {
+    let mut world = World::new(32);
+    world.start_serving(&["a", "x"]);
+    world.start("s");
+    world.declare("s", "s/a");
+    world.run_until_quiet();
+    world.join("x", "s");
+    let report = world.ask("x", "**");
+    assert_eq!(found(&report), ["a/a", "s/a", "x/a"]);
+}
+
+#[test]
+fn a_node_that_gave_up_a_hint_does_not_take_itself_for_alone() {
+    let mut world = World::new(33);
+    world.start("a");
+    world.hint("a", "nowhere");
+    world.run_until_quiet();
+    assert!(!world.ask("a", "**").complete, "somebody may be there all the same");
+}
+
+#[test]
+fn a_list_that_did_not_come_leaves_the_report_incomplete() {
+    let mut world = World::new(34);
+    world.start_serving(&["a", "b"]);
+    let (ticket, _) = asked_for_its_list(&mut world);
+    world.break_links("a", "z");
+    world.run_for(Duration::from_millis(10));
+    let report = world.node("a").report(ticket).expect("nothing is waited for");
+    assert_eq!((report.expected, report.answered, report.complete), (2, 2, false));
+}
+
+#[test]
+fn a_list_that_was_asked_for_on_a_replaced_link_is_asked_for_again() {
+    let mut world = World::new(35);
+    world.start("a");
+    let (_, before) = asked_for_its_list(&mut world);
+    let link = world.dial("z", "a");
+    world.say(link, Message::Hello(stranger_hello("z", 2)));
+    let echo = world.hello_from("z", link).link_nonce;
+    let open = Open { echo, held: None, known: None, census: Vec::new() };
+    world.say(link, Message::Open(open));
+    world.run_for(Duration::from_millis(10));
+    assert!(world.stands(link) && !world.stands(before), "of two links one stays");
+    assert!(is_asked_for_its_list(&world, link));
+}
+
+#[test]
+fn guests_do_not_count_where_members_are_compared() {
+    let mut world = World::new(36);
+    world.start_serving(&["a", "b"]);
+    world.start_stranger("z");
+    let link = world.open_as_stranger("z", "a");
+    let membership = |world: &mut World| {
+        world.say(link, Message::Request(Request { request: 1, keys: expr("**") }));
+        world.run_for(Duration::from_millis(10));
+        let answered = |message: Message| match message {
+            Message::Answer(answer) => Some(answer.membership),
+            _ => None,
+        };
+        world.heard("z", link).into_iter().rev().find_map(answered).expect("an answer")
+    };
+    let before = membership(&mut world);
+    world.start_guest("g", "a");
+    world.run_for(Duration::from_millis(100));
+    assert!(world.node("a").linked().contains(&"g".to_owned()));
+    assert_eq!(membership(&mut world), before);
+}
+
+#[test]
+fn a_member_that_is_listed_again_is_tried_at_once() {
+    let mut world = World::new(37);
+    world.start_serving(&["a", "b"]);
+    world.start("c");
+    world.partition(&["a"], &["c"]);
+    world.join("c", "b");
+    world.run_until_quiet();
+    world.ask("a", "**");
+    world.run_for(Duration::from_secs(60));
+    world.heal();
+    let asked = world.now();
+    assert!(world.ask("a", "**").complete);
+    assert!(world.now() - asked < Duration::from_millis(50), "whatever its pause");
 }

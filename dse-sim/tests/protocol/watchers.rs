@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use dse_core::protocol::{Event, LinkId, NodeId, Watch};
+use dse_core::protocol::{Event, Incarnation, LinkId, Message, NodeId, Suspect, Watch};
 
 use dse_sim::world::{Notice, Options, Random, World, id};
 
@@ -330,4 +330,20 @@ fn a_guest_is_in_no_watch_set_and_hears_no_suspicion() {
     world.crash("guest", Notice::Detected);
     world.run_for(Duration::from_secs(121));
     assert!(world.node("n00").peers().iter().all(|peer| peer.info.node != id("guest")));
+}
+
+#[test]
+fn a_suspicion_of_a_former_start_harms_nobody() {
+    for (former, down) in [(true, 0), (false, 1)] {
+        let mut world = World::new(40);
+        world.start_mesh(&["a", "b"]);
+        world.start_stranger("z");
+        let link = world.open_as_stranger("z", "a");
+        let Incarnation(present) = world.node("b").config().incarnation;
+        let incarnation = Incarnation(if former { present - 1 } else { present });
+        world.freeze("b");
+        world.say(link, Message::Suspect(Suspect { node: id("b"), incarnation }));
+        world.run_for(2 * ROUND);
+        assert_eq!(world.node("a").downs("b"), down, "a probe, if it is meant");
+    }
 }

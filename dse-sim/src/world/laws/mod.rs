@@ -19,7 +19,7 @@ use dse_core::protocol::{
 };
 
 use super::node::kind_of;
-use super::{Node, World, place_of};
+use super::{Node, World, is, place_of};
 
 impl World {
     /// What must hold at a node after each of its steps. `told` says whether the step
@@ -79,6 +79,7 @@ impl World {
             Event::NodeLeft { node, incarnation, .. } => {
                 let mut lives = self.history.lives_of(node);
                 let said = lives.any(|life| life.said_leave && life.incarnation == *incarnation);
+                let said = said || self.nodes.iter().any(|n| n.is_stranger() && is(node, &n.name));
                 assert!(said, "{}: {node} {incarnation} never left", self.nodes[index].name);
             }
             Event::Stopped { reason: StopReason::Clash { .. } } => {
