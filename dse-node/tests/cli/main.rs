@@ -13,3 +13,4 @@ mod publishing;
 mod shapes;
 mod sources;
 mod support;
+mod watchers;
