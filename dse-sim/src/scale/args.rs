@@ -15,11 +15,12 @@ cargo xtask sim scale [flags]     what the bus costs as it grows, beside other w
   --nodes LIST   sizes of the bus, each from 4 to 2000 (default 10,32,100)
   --keys N       declarations of each node, 1 to 1000 (default 5)
   --seed S       where the latencies and start times come from (default 1)
+  --with FILE    takes the rows of an earlier run's --csv into the table and the charts
   --csv FILE     writes the table there as well
   --plots DIR    writes messages.svg, bytes.svg and waits.svg there
 
 The control bus is the real core and codec. The periodic broadcast and the gossip are
-models: the head of each of their sources says of what. Exit status 1 if an idle hour costs a message, a cold
+models: docs/scale.md says of what. Exit status 1 if an idle hour costs a message, a cold
 start more than O(N) messages a node, or if somebody does not know everything.";
 
 /// What is to be measured.
@@ -28,6 +29,7 @@ struct Plan {
     sizes: Vec<usize>,
     keys: usize,
     seed: u64,
+    with: Option<PathBuf>,
     csv: Option<PathBuf>,
     plots: Option<PathBuf>,
 }
@@ -43,6 +45,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> Result<bool, String> 
     };
     let mut rows = Vec::new();
     let mut held = true;
+    let earlier = plan.with.as_deref().map(read).transpose()?.unwrap_or_default();
     for nodes in &plan.sizes {
         let (measured, broken) = measure(*nodes, &plan);
         println!("{nodes} nodes, {} declarations each\n{}", plan.keys, table::text(&measured));
@@ -52,6 +55,8 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> Result<bool, String> 
         }
         rows.extend(measured);
     }
+    rows.extend(earlier);
+    rows.sort_by_key(|row| (row.nodes, row.way));
     if let Some(file) = &plan.csv {
         write(file, &table::csv(&rows))?;
     }
@@ -77,7 +82,7 @@ fn measure(nodes: usize, plan: &Plan) -> (Vec<Row>, Vec<String>) {
         (Way::Gossip, gossip),
     ];
     let rows = ways.into_iter().flat_map(|(way, outcomes)| {
-        let row = move |(step, outcome)| Row { nodes, way, step, outcome };
+        let row = move |(step, outcome)| Row::new(nodes, way, step, &outcome);
         outcomes.into_iter().map(row)
     });
     (rows.collect(), measured.broken)
@@ -86,7 +91,8 @@ fn measure(nodes: usize, plan: &Plan) -> (Vec<Row>, Vec<String>) {
 /// Reads the arguments; nothing if only help is wanted.
 fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Plan>, String> {
     let mut arguments = arguments.into_iter();
-    let mut plan = Plan { sizes: vec![10, 32, 100], keys: 5, seed: 1, csv: None, plots: None };
+    let mut plan =
+        Plan { sizes: vec![10, 32, 100], keys: 5, seed: 1, with: None, csv: None, plots: None };
     while let Some(flag) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
         match flag.as_str() {
@@ -101,6 +107,7 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Plan>, St
                 let seed = value()?;
                 plan.seed = seed.parse().map_err(|_| format!("--seed {seed}: use a number"))?;
             }
+            "--with" => plan.with = Some(value()?.into()),
             "--csv" => plan.csv = Some(value()?.into()),
             "--plots" => plan.plots = Some(value()?.into()),
             other => return Err(format!("scale does not know {other}")),
@@ -113,6 +120,12 @@ fn within(flag: &str, text: &str, range: std::ops::RangeInclusive<usize>) -> Res
     let (from, to) = (range.start(), range.end());
     let wrong = || format!("{flag} {text}: use numbers from {from} to {to}");
     text.parse().ok().filter(|number| range.contains(number)).ok_or_else(wrong)
+}
+
+fn read(file: &Path) -> Result<Vec<Row>, String> {
+    let text = fs::read_to_string(file)
+        .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    table::read_csv(&text).map_err(|error| format!("{}: {error}", file.display()))
 }
 
 fn write(file: &Path, text: &str) -> Result<(), String> {

@@ -3,24 +3,23 @@
 
 use std::fmt::Write as _;
 
-use super::outcome::{Outcome, Step, Way};
+use super::outcome::{Step, Way};
 use super::table::Row;
 
 /// The charts, with the names of their files.
 pub(super) fn all(rows: &[Row]) -> [(&'static str, String); 3] {
-    let wait_ms = |outcome: &Outcome| Some(outcome.percentile(99)?.as_secs_f64() * 1e3);
     [
-        ("messages.svg", chart("Messages sent by all nodes", rows, |o| Some(o.messages as f64))),
-        ("bytes.svg", chart("Bytes sent by all nodes", rows, |o| Some(o.bytes as f64))),
-        ("waits.svg", chart("Milliseconds until 99 of 100 nodes know", rows, wait_ms)),
+        ("messages.svg", chart("Messages sent by all nodes", rows, |r| Some(r.messages as f64))),
+        ("bytes.svg", chart("Bytes sent by all nodes", rows, |r| Some(r.bytes as f64))),
+        ("waits.svg", chart("Milliseconds until 99 of 100 nodes know", rows, |r| r.waits_ms[1])),
     ]
 }
 
-fn chart(title: &str, rows: &[Row], value: impl Fn(&Outcome) -> Option<f64>) -> String {
+fn chart(title: &str, rows: &[Row], value: impl Fn(&Row) -> Option<f64>) -> String {
     let points: Vec<Point> = rows
         .iter()
         .filter_map(|row| {
-            let (nodes, value) = (row.nodes as f64, value(&row.outcome)?);
+            let (nodes, value) = (row.nodes as f64, value(row)?);
             Some(Point { way: row.way, step: row.step, nodes, value })
         })
         .collect();
@@ -202,6 +201,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::scale::outcome::Outcome;
 
     #[test]
     fn a_chart_has_a_panel_for_each_step_and_a_mark_for_each_value() {
@@ -209,8 +209,8 @@ mod tests {
         let outcome = Outcome { messages: 7, bytes: 70, waits, ..Outcome::default() };
         let sizes = [10, 1000];
         let rows = sizes.into_iter().flat_map(|nodes| {
-            let outcome = outcome.clone();
-            Step::ALL.map(|step| Row { nodes, way: Way::Bus, step, outcome: outcome.clone() })
+            let outcome = &outcome;
+            Step::ALL.map(move |step| Row::new(nodes, Way::Bus, step, outcome))
         });
         let rows: Vec<Row> = rows.collect();
         for (name, svg) in all(&rows) {

@@ -468,3 +468,21 @@ fn who_was_not_listed_because_it_was_dialled_is_not_forgotten_with_who_listed_it
     world.run_for(MINUTE);
     world.assert_linked("a", "c");
 }
+
+#[test]
+fn a_newcomer_is_told_once_who_there_is() {
+    let mut world = World::new(1);
+    let names: Vec<String> = (0..12).map(|number| format!("node-{number:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    world.start_serving(&names);
+    world.reset_counts();
+    // Smaller than all, between them, and larger than all: it decides, or the others do.
+    for (told, newcomer) in ["a", "node-05b", "z"].into_iter().enumerate() {
+        world.start(newcomer);
+        world.join(newcomer, "node-03");
+        world.run_until_quiet();
+        let members: u64 = world.nodes().iter().map(|node| node.sent("Members")).sum();
+        assert_eq!(members, told as u64 + 1, "{newcomer} was told by its seed and no one else");
+    }
+    world.assert_converged();
+}
