@@ -257,8 +257,10 @@ const SIZES: [usize; 2] = [8, 32];
 /// What each node exposes.
 const VALUES: usize = 5;
 
-/// How long is counted: some rounds of the slowest probes.
-const WINDOW: Duration = Duration::from_secs(60);
+/// How long is counted: once round the lazy probes, of which all links have their first
+/// in this time.
+const WINDOW: Duration = Duration::from_secs(90);
+/// Too short for lazy probes.
 const QUICK_WINDOW: Duration = Duration::from_secs(20);
 
 /// The bus is settled once no control message went for so long.
