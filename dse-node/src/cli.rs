@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::ca::CaArgs;
 use crate::commands::ls::LsArgs;
 use crate::commands::nodes::NodesArgs;
+use crate::commands::plan::PlanArgs;
 use crate::commands::publish::PubArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::stats::StatsArgs;
@@ -70,6 +71,8 @@ pub enum Command {
     Watch(WatchArgs),
     /// Ask a node for its counters.
     Stats(StatsArgs),
+    /// Tell what a bus of a given size will cost.
+    Plan(PlanArgs),
     /// Make and show certificates for QUIC.
     #[cfg(feature = "quic")]
     Ca(CaArgs),

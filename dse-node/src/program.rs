@@ -67,6 +67,7 @@ impl Plan {
             Command::Nodes(args) => commands::nodes::nodes(args, settings, context).await,
             Command::Watch(args) => commands::watch::watch(args, settings, context).await,
             Command::Stats(args) => commands::stats::stats(args, settings, context).await,
+            Command::Plan(args) => commands::plan::plan(args, context).await,
             #[cfg(feature = "quic")]
             Command::Ca(args) => commands::ca::ca(args, settings, context).await,
             #[cfg(feature = "mem")]

@@ -7,6 +7,7 @@ mod control;
 pub mod host;
 pub mod ls;
 pub mod nodes;
+pub mod plan;
 pub mod publish;
 pub mod run;
 pub mod stats;

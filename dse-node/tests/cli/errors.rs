@@ -43,6 +43,9 @@ fn wrong_usage_ends_with_2_and_names_what_is_wrong() {
         (&["run", "--advertise", "quic://a:1"], "--advertise needs --listen"),
         (&["run", "--lisen", "quic://a:1"], "--listen"),
         (&["stats"], "NODE"),
+        (&["plan"], "--nodes"),
+        (&["plan", "--nodes", "1"], "2..=4096"),
+        (&["plan", "--nodes", "9", "--keys", "16384", "--key-bytes", "255"], "fewer --keys"),
         (&["ca", "issue", "a/b"], "use only A-Z"),
     ];
     for (args, fragment) in cases {
@@ -67,7 +70,7 @@ fn wrong_environment_is_wrong_usage_too() {
 #[test]
 fn every_command_has_help_with_examples() {
     let place = Place::new("quic");
-    for command in ["run", "pub", "sub", "ls", "nodes", "watch", "stats", "ca"] {
+    for command in ["run", "pub", "sub", "ls", "nodes", "watch", "stats", "plan", "ca"] {
         let help = place.ends(&[command, "--help"]);
         assert_eq!(help.code, Some(0));
         assert!(help.stdout.contains("Examples:"), "{command}: {}", help.stdout);

@@ -9,6 +9,7 @@ mod garbage;
 mod host;
 mod life;
 mod namespaces;
+mod plan;
 mod publishing;
 mod shapes;
 mod sources;
