@@ -15,6 +15,7 @@
 
 mod chaos;
 mod clash;
+mod details;
 mod guests;
 mod index;
 mod interest;
