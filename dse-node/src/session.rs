@@ -1,5 +1,6 @@
 //! A command's node: started from settings, found by others, and left in order.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use anyhow::{Result, anyhow, bail};
 use dse_core::node::{Node, StartError};
 use dse_core::protocol::{BusId, Endpoint, Key, KeyExpr, Report};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 use crate::console::Console;
 use crate::context::Context;
@@ -28,6 +30,11 @@ pub enum Part {
     Asks(&'static str),
 }
 
+/// The pauses before a bus is asked again of which not all could be asked: nodes that came
+/// or went are known to everybody by then.
+const ASK_AGAIN_AFTER: [Duration; 3] =
+    [Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(200)];
+
 /// A command's node.
 #[derive(Debug)]
 pub struct Session {
@@ -36,7 +43,11 @@ pub struct Session {
     bus: BusId,
     has_seeds: bool,
     troubles: Arc<Mutex<Troubles>>,
-    _entry: Option<Entry>,
+    folder: PathBuf,
+    schemes: Vec<Scheme>,
+    /// The endpoints of this machine's other nodes, as they were looked up last.
+    hints: Mutex<Vec<Endpoint>>,
+    entry: Option<Entry>,
     _logging: JoinSet<()>,
 }
 
@@ -99,29 +110,60 @@ impl Session {
         if hints.is_empty() && !others.is_empty() && settings.join.is_empty() {
             return Err(no_shared_transport(&others, settings));
         }
-        for endpoint in hints {
-            node.hint(endpoint).await?;
+        for endpoint in &hints {
+            node.hint(endpoint.clone()).await?;
         }
         Ok(Self {
             node,
             bus: settings.bus.clone(),
             has_seeds: !settings.join.is_empty(),
             troubles,
-            _entry: entry,
+            folder,
+            schemes: settings.schemes.clone(),
+            hints: Mutex::new(hints),
+            entry,
             _logging: logging,
         })
     }
 
-    /// Asks the bus. Where seeds are given, somebody must have been reached in time.
+    /// Asks the bus. Where nodes came or went meanwhile, so that it is not certain that all
+    /// were asked, it asks some more times. Where seeds are given, somebody must have been
+    /// reached in time.
     ///
     /// # Errors
     /// Nobody was reached, and why; or the node has stopped.
     pub async fn ask(&self, keys: &KeyExpr, timeout: Duration) -> Result<Report> {
-        let report = self.node.request(keys.as_str(), timeout).await?;
+        let until = Instant::now() + timeout;
+        let mut report = self.node.request(keys.as_str(), timeout).await?;
+        for pause in ASK_AGAIN_AFTER {
+            if report.complete || Instant::now() + pause >= until {
+                break;
+            }
+            self.look_again().await?;
+            sleep(pause).await;
+            report = self.node.request(keys.as_str(), until - Instant::now()).await?;
+        }
         if !report.complete && report.answered == 0 && self.has_seeds {
             bail!("no node of bus {} was reached within {timeout:?}{}", self.bus, self.why());
         }
         Ok(report)
+    }
+
+    /// Follows who came to this machine and who went since it was looked last.
+    async fn look_again(&self) -> Result<()> {
+        let others = local_nodes::others(&self.folder, self.entry.as_ref())?;
+        let now = hints(&others, &self.schemes);
+        let before = {
+            let mut hints = self.hints.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *hints, now.clone())
+        };
+        for gone in before.iter().filter(|endpoint| !now.contains(endpoint)) {
+            self.node.drop_hint(gone.clone()).await?;
+        }
+        for new in now.iter().filter(|endpoint| !before.contains(endpoint)) {
+            self.node.hint(new.clone()).await?;
+        }
+        Ok(())
     }
 
     /// Waits until every node that is there is linked. A question that nobody has an

@@ -64,6 +64,9 @@ pub(super) enum Call {
     Hint {
         endpoint: Endpoint,
     },
+    DropHint {
+        endpoint: Endpoint,
+    },
     Reannounce,
     Leave,
 }

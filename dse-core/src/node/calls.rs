@@ -54,6 +54,9 @@ impl Driver {
             Call::Nodes { reply } => drop(reply.send(self.nodes())),
             Call::Join { endpoint } => self.feed(Input::Command(Command::AddSeed { endpoint })),
             Call::Hint { endpoint } => self.feed(Input::Command(Command::AddHint { endpoint })),
+            Call::DropHint { endpoint } => {
+                self.feed(Input::Command(Command::DropHint { endpoint }));
+            }
             Call::Reannounce => self.feed(Input::Command(Command::Reannounce)),
             Call::Leave => self.leave(),
         }

@@ -366,6 +366,15 @@ impl Node {
         self.shared.caller.tell(Call::Hint { endpoint }).await
     }
 
+    /// Gives up a hint, because whoever was thought to be there is known to be gone: else a
+    /// node that met nobody goes on to say that it may have missed somebody.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn drop_hint(&self, endpoint: Endpoint) -> Result<(), Stopped> {
+        self.shared.caller.tell(Call::DropHint { endpoint }).await
+    }
+
     /// Sends the whole index to all peers again. Nothing needs it: it is what a bus
     /// without a control bus does on a timer, kept to be measured against.
     ///

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::clash::Contests;
 use super::config::Config;
-use super::dial::Dials;
+use super::dial::{Dials, Target};
 use super::errors::{CommandError, StatsError, StopReason};
 use super::index::LocalIndex;
 use super::interest::LocalInterest;
@@ -183,6 +183,7 @@ impl ControlBus {
             }
             Command::AddSeed { endpoint } => self.add_seed(endpoint),
             Command::AddHint { endpoint } => self.add_hint(endpoint),
+            Command::DropHint { endpoint } => self.drop_dial(&Target::Hint(endpoint)),
             Command::Leave => self.leave_for(StopReason::Left),
             Command::Reannounce => self.reannounce(),
         }
@@ -206,6 +207,7 @@ impl ControlBus {
             | Command::SendStats { .. }
             | Command::AddSeed { .. }
             | Command::AddHint { .. }
+            | Command::DropHint { .. }
             | Command::Leave
             | Command::Reannounce => {}
         }

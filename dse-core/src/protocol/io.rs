@@ -157,6 +157,11 @@ pub enum Command {
         /// Where.
         endpoint: Endpoint,
     },
+    /// Give up a hint: whoever was thought to be there is known to be gone.
+    DropHint {
+        /// Where.
+        endpoint: Endpoint,
+    },
     /// Leave the bus. Ends with [`Event::Stopped`].
     Leave,
     /// Send the whole index to all peers again. No part of the protocol needs it: it

@@ -8,7 +8,7 @@ use dse_core::protocol::{
     Ticket, limits,
 };
 
-use dse_sim::world::{Notice, World, declaration, expr, id, stranger_hello};
+use dse_sim::world::{Notice, World, declaration, endpoint, expr, id, stranger_hello};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -375,6 +375,8 @@ fn a_node_that_gave_up_a_hint_does_not_take_itself_for_alone() {
     world.hint("a", "nowhere");
     world.run_until_quiet();
     assert!(!world.ask("a", "**").complete, "somebody may be there all the same");
+    world.command("a", Command::DropHint { endpoint: endpoint("nowhere") });
+    assert!(world.ask("a", "**").complete, "nobody is there any more");
 }
 
 #[test]

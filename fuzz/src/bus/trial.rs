@@ -266,7 +266,8 @@ impl Trial {
                 self.seeds += 1;
                 Command::AddSeed { endpoint: words::endpoint(source) }
             }
-            12 | 13 => Command::AddHint { endpoint: words::endpoint(source) },
+            12 => Command::DropHint { endpoint: words::endpoint(source) },
+            13 => Command::AddHint { endpoint: words::endpoint(source) },
             14 => Command::Reannounce,
             _ if source.once_in(4) => Command::Leave,
             _ => Command::Reannounce,
