@@ -11,11 +11,17 @@
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use std::time::Duration;
+
 use tokio::net::UdpSocket;
+use tokio::time::timeout;
+
+/// The pause before the second datagram; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 /// Ends with the reason once the network says that nobody can be reached there, else
-/// never: silence says nothing. It costs one datagram, which is no QUIC packet and which
-/// whoever listens there drops.
+/// never: silence says nothing. It costs some datagrams, which are no QUIC packets and which
+/// whoever listens there drops; more than one, because a node may end meanwhile.
 pub(crate) async fn listens_at(remote: SocketAddr) -> String {
     match refused(remote).await {
         Ok(never) => match never {},
@@ -39,8 +45,17 @@ async fn refused(remote: SocketAddr) -> io::Result<std::convert::Infallible> {
     };
     let socket = UdpSocket::bind(any).await?;
     socket.connect(remote).await?;
-    socket.send(&[0]).await?;
+    let mut pause = FIRST_PAUSE;
     loop {
-        socket.recv(&mut [0; 64]).await?;
+        socket.send(&[0]).await?;
+        let hearing = async {
+            loop {
+                socket.recv(&mut [0; 64]).await?;
+            }
+        };
+        if let Ok(error) = timeout(pause, hearing).await {
+            return error;
+        }
+        pause *= 2;
     }
 }

@@ -73,14 +73,15 @@ pub(crate) async fn bind_known(
         }
     }
     let io_error = |error| FolderError::Io(path.to_owned(), error);
-    let listener = bind(path)?;
-    let file = SocketFile { path: path.to_owned(), inode: inode(path).map_err(io_error)? };
+    let (listener, file) = bind(path)?;
     listener.set_nonblocking(true).map_err(io_error)?;
     Ok((tokio::net::UnixListener::from_std(listener).map_err(io_error)?, file))
 }
 
 /// Listens at a path.
-pub(crate) fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener, FolderError> {
+pub(crate) fn bind(
+    path: &Path,
+) -> Result<(std::os::unix::net::UnixListener, SocketFile), FolderError> {
     let folder = path.parent().ok_or_else(|| FolderError::Invalid(path.to_owned()))?;
     if path.to_str().is_none() {
         return Err(FolderError::Invalid(path.to_owned()));
@@ -92,13 +93,13 @@ pub(crate) fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener, Fold
     let io_error = |error| FolderError::Io(path.to_owned(), error);
     let listener = std::os::unix::net::UnixListener::bind(path).map_err(io_error)?;
     // The file just made tells who this process is, which std cannot say.
+    let file = SocketFile { path: path.to_owned(), inode: inode(path).map_err(io_error)? };
     let mine = fs::symlink_metadata(path).map_err(io_error)?.uid();
     let owner = fs::metadata(folder).map_err(io_error)?.uid();
     if mine != owner {
-        let _ = fs::remove_file(path);
         return Err(FolderError::Foreign(folder.to_owned()));
     }
-    Ok(listener)
+    Ok((listener, file))
 }
 
 /// The name of a socket.

@@ -10,7 +10,7 @@ use zeromq::util::PeerIdentity;
 use zeromq::{Socket, SocketEvent, SocketOptions, SocketRecv, SubSocket, ZmqError};
 
 use crate::address::Site;
-use crate::folder::{self, FolderError};
+use crate::folder::{self, FolderError, SocketFile};
 use crate::wire::{Dial, Kind, Lane, Message};
 
 /// A SUB socket, bound for one lane of one link. It listens only until its peer has
@@ -21,6 +21,9 @@ pub(crate) struct Inbox {
     socket: SubSocket,
     events: mpsc::Receiver<SocketEvent>,
     listening: Option<zeromq::Endpoint>,
+    /// Goes with the inbox at the latest: the socket of the crate removes it in a task of
+    /// its own, which the end of the program may overtake.
+    file: Option<SocketFile>,
     peer: Option<Peer>,
     next_sequence: u64,
     strays: Arc<AtomicU64>,
@@ -66,7 +69,7 @@ impl Inbox {
         }
         let mut socket = SubSocket::with_options(options);
         let events = socket.monitor();
-        let (listener, number) = listen(site)?;
+        let (listener, number, file) = listen(site)?;
         let zmq_error = |error| InboxError::Zmq(site.socket(number), error);
         // Nobody is connected yet: this only remembers the topic for who comes.
         socket.subscribe(lane.topic()).await.map_err(zmq_error)?;
@@ -76,6 +79,7 @@ impl Inbox {
             socket,
             events,
             listening: Some(listening),
+            file,
             peer: None,
             next_sequence: 0,
             strays,
@@ -107,6 +111,7 @@ impl Inbox {
         {
             tracing::debug!(%error, "an inbox could not stop listening");
         }
+        self.file = None;
         (nonce, dial)
     }
 
@@ -193,17 +198,18 @@ pub(crate) fn identity(nonce: u64, lane: Lane) -> PeerIdentity {
     name.parse().unwrap_or_default()
 }
 
-fn listen(site: &Site) -> Result<(zeromq::Listener, u64), InboxError> {
+fn listen(site: &Site) -> Result<(zeromq::Listener, u64, Option<SocketFile>), InboxError> {
     match site {
         Site::Host(ip) => {
             let io_error = |error| InboxError::Io(ip.to_string(), error);
             let listener = std::net::TcpListener::bind((*ip, 0)).map_err(io_error)?;
             let port = listener.local_addr().map_err(io_error)?.port();
-            Ok((listener.into(), port.into()))
+            Ok((listener.into(), port.into(), None))
         }
         Site::Folder(path) => {
             let number = crate::random();
-            Ok((folder::bind(&path.join(folder::name(number)))?.into(), number))
+            let (listener, file) = folder::bind(&path.join(folder::name(number)))?;
+            Ok((listener.into(), number, Some(file)))
         }
     }
 }
