@@ -40,9 +40,6 @@ impl ControlBus {
         // The leaver closes the link; one that does not is not waited for.
         self.timers.set(Timer::Handshake(link), self.now + limits::HANDSHAKE_TIMEOUT);
         self.peer_left(link, node, leave.reason);
-        if self.phase != Phase::Running {
-            self.close_any(link, "both sides leave");
-        }
     }
 
     pub(super) fn leave_acknowledged(&mut self, link: LinkId) -> Result<(), &'static str> {

@@ -350,3 +350,19 @@ fn who_only_claims_an_id_cannot_spoil_what_is_known_of_its_node() {
     world.assert_converged();
     assert_eq!(world.node("b").sent("Snapshot"), 0, "a knows its index");
 }
+
+#[test]
+fn what_is_undone_after_a_link_opened_is_undone_for_the_newcomer_too() {
+    let mut world = World::new(5);
+    world.start("a");
+    world.declare("a", "a/x");
+    world.run_until_quiet();
+    world.start("b");
+    world.join("b", "a");
+    world.run_until("the offer", |world| world.node("b").sent("Open") == 1);
+    world.redeclare("a", "a/x", "text/html");
+    assert!(world.deliver_next("b", "a"), "a opens the link");
+    world.redeclare("a", "a/x", "text/plain");
+    world.run_until_quiet();
+    world.assert_converged();
+}

@@ -297,3 +297,22 @@ fn interest_that_returns_within_the_linger_leaves_no_timer() {
     world.run_for(LINGER / 4);
     assert_eq!(world.node("b").bus().poll_timeout(), None);
 }
+
+#[test]
+fn the_linger_of_an_interest_begins_anew_with_each_end() {
+    let mut world = World::new(7);
+    world.start_serving(&["a", "b"]);
+    let lasts =
+        |world: &World| world.node("b").count(|event| matches!(event, Event::LastInterest { .. }));
+    for pause in [LINGER / 2, LINGER / 4] {
+        let subscription = world.subscribe("a", "b/**");
+        world.run_for(LINGER / 4);
+        world.unsubscribe("a", subscription);
+        world.run_for(pause);
+    }
+    // More than two seconds after the first end, and less than two after the second.
+    world.run_for(LINGER / 2);
+    assert_eq!(lasts(&world), 0);
+    world.run_for(LINGER / 2);
+    assert_eq!(lasts(&world), 1);
+}

@@ -15,7 +15,6 @@
 
 mod chaos;
 mod clash;
-mod details;
 mod guests;
 mod index;
 mod interest;
