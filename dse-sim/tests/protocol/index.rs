@@ -360,8 +360,10 @@ fn what_is_undone_after_a_link_opened_is_undone_for_the_newcomer_too() {
     world.start("b");
     world.join("b", "a");
     world.run_until("the offer", |world| world.node("b").sent("Open") == 1);
+    assert!(world.deliver_next("b", "a"), "the Hello");
     world.redeclare("a", "a/x", "text/html");
-    assert!(world.deliver_next("b", "a"), "a opens the link");
+    assert!(world.deliver_next("b", "a"), "the Open");
+    assert_eq!(world.node("a").linked(), ["b"]);
     world.redeclare("a", "a/x", "text/plain");
     world.run_until_quiet();
     world.assert_converged();

@@ -444,9 +444,11 @@ fn a_member_that_is_listed_in_another_incarnation_is_probed() {
 fn all_endpoints_of_a_member_are_tried() {
     let mut world = World::new(33);
     world.start("b");
-    world.start_with("c", |config| config.endpoints.insert(0, endpoint("nowhere")));
+    world.start_with("c", |config| config.endpoints.insert(0, endpoint("silent")));
     world.join("c", "b");
     world.run_until_quiet();
+    // Another has taken that endpoint over and says nothing there.
+    world.start_stranger("silent");
     world.start("a");
     world.join("a", "b");
     world.run_for(Duration::from_secs(10));
