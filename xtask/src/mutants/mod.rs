@@ -1,8 +1,8 @@
 //! `cargo xtask mutants`: deliberate bugs, one at a time, and who catches each.
 //!
 //! A test that never fails shows nothing. The lists in `xtask/mutations/` name bugs that
-//! a tired mind could write; each must be caught by the tests, the simulation or the
-//! exhaustive check. One that survives is a missing check.
+//! a tired mind could write; each must be caught by the tests or by random schedules. One
+//! that survives is a missing check.
 
 mod catcher;
 mod list;
