@@ -73,7 +73,7 @@ impl StepResult {
 }
 
 /// The cheap ones first; then those that share what they compile.
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 18] = [
     Step { name: "format", check: format },
     Step { name: "Cargo.lock is committed and fits", check: lock::is_committed },
     Step { name: "Cargo.lock has no library with a known hole", check: lock::is_sound },
@@ -87,7 +87,8 @@ const STEPS: [Step; 17] = [
         name: "a transport alone needs nothing of the program",
         check: trees::transports_stand_alone,
     },
-    Step { name: "licences and advisories", check: deny },
+    Step { name: "licences, bans and sources", check: licences },
+    Step { name: "advisories", check: advisories },
     Step { name: "the protocol without tokio and std", check: protocol_alone },
     Step {
         name: "the protocol for a machine without an operating system",
@@ -176,11 +177,27 @@ fn transports_alone() -> Result<Outcome> {
     Ok(Outcome::Held)
 }
 
-fn deny() -> Result<Outcome> {
-    if shell::output_of(&mut shell::cargo(["deny", "--version"])).is_err() {
-        return Ok(Outcome::Skipped("run `cargo install cargo-deny --locked` to have it".into()));
+fn licences() -> Result<Outcome> {
+    if !has_deny() {
+        return Ok(Outcome::Skipped(INSTALL_DENY.into()));
     }
-    cargo(["deny", "--all-features", "check"])
+    cargo(["deny", "--all-features", "--locked", "check", "licenses", "bans", "sources"])
+}
+
+/// The database of advisories is elsewhere: a machine that cannot reach it shows nothing by
+/// failing.
+fn advisories() -> Result<Outcome> {
+    if !has_deny() {
+        return Ok(Outcome::Skipped(INSTALL_DENY.into()));
+    }
+    if shell::output_of(&mut shell::cargo(["deny", "--locked", "fetch", "db"])).is_err() {
+        return Ok(Outcome::Skipped("their database cannot be fetched from here".into()));
+    }
+    cargo(["deny", "--all-features", "--locked", "check", "--disable-fetch", "advisories"])
+}
+
+fn has_deny() -> bool {
+    shell::output_of(&mut shell::cargo(["deny", "--version"])).is_ok()
 }
 
 /// Seeds that everybody runs, then seeds that nobody has run.
@@ -222,6 +239,7 @@ fn passes(command: &mut Command) -> Result<Outcome> {
     bail!("{} failed:\n{}", shell::describe(command), finished.tail.join("\n"))
 }
 
+const INSTALL_DENY: &str = "run `cargo install cargo-deny --locked` to have it";
 /// Features of dse-node, and crates behind `dse-transport-`.
 const TRANSPORTS: [&str; 3] = ["quic", "zmq", "mem"];
 /// How many seeds are simulated, twice: half a minute each on a busy machine.
