@@ -144,6 +144,9 @@ use crate::protocol::{
     Role, StatsError, SubscriptionId,
 };
 
+/// The longest payload that a sample may have, in bytes.
+pub const PAYLOAD_BYTES: usize = plane::limits::PAYLOAD_BYTES;
+
 /// A running node: a handle to it, to be cloned at will.
 ///
 /// Dropping the last handle ends the node at once, as a crash would: no word is said
