@@ -72,13 +72,21 @@ impl Console {
     /// Prints whole lines on standard output.
     ///
     /// # Errors
-    /// Nobody reads it any more.
+    /// Nobody reads it any more, or it cannot be written to.
     pub async fn print(&self, lines: &[u8]) -> io::Result<()> {
         match &self.target {
             Target::Process(stdout) => {
                 let mut stdout = stdout.lock().await;
-                stdout.write_all(lines).await?;
-                stdout.flush().await
+                let written = async {
+                    stdout.write_all(lines).await?;
+                    stdout.flush().await
+                };
+                written.await.map_err(|error| {
+                    io::Error::new(
+                        error.kind(),
+                        format!("cannot write to standard output: {error}"),
+                    )
+                })
             }
             Target::Job { tag, host } => {
                 for line in String::from_utf8_lossy(lines).lines() {
@@ -92,7 +100,7 @@ impl Console {
     /// Prints a value as one line of JSON on standard output.
     ///
     /// # Errors
-    /// Nobody reads it any more.
+    /// As [`Self::print`].
     pub async fn print_json(&self, value: &impl Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(value)?;
         line.push(b'\n');

@@ -1,5 +1,8 @@
 //! Where `run` puts what it subscribes to: standard output or a file of JSON lines.
 
+mod jsonl;
+
+use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -7,10 +10,9 @@ use anyhow::{Context, Result};
 use dse_core::node::{Delivery, Node, Subscriber};
 use dse_core::protocol::KeyExpr;
 use serde::Deserialize;
-use tokio::fs::File;
-use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
+use self::jsonl::LinesFile;
 use crate::console::Console;
 use crate::samples;
 
@@ -40,7 +42,7 @@ pub struct StdoutConfig {
 pub struct JsonlConfig {
     /// Which keys.
     pub keys: KeyExpr,
-    /// The file; made if it is missing, else appended to.
+    /// The file; made if it is missing or was rotated away, else appended to.
     pub path: PathBuf,
 }
 
@@ -71,16 +73,18 @@ impl SinkConfig {
         let (keys, mut output) = match self {
             Self::Stdout(config) => (config.keys, Output::Console(console.clone())),
             Self::Jsonl(config) => {
-                let opening = File::options().create(true).append(true).open(&config.path).await;
                 let shown = config.path.display().to_string();
-                let file = opening.with_context(|| format!("cannot write to {shown}"))?;
-                (config.keys, Output::File { file, shown })
+                let file = LinesFile::open(config.path).await;
+                (
+                    config.keys,
+                    Output::File(file.with_context(|| format!("cannot write to {shown}"))?),
+                )
             }
         };
         let mut subscriber = node.subscribe(keys.as_str())?.open().await?;
         tasks.spawn(async move {
             if let Err(error) = write_all(&mut subscriber, &mut output).await {
-                tracing::error!("the sink of {keys} has stopped: {error:#}");
+                tracing::error!("the sink of {keys} has stopped: {error}");
             }
         });
         Ok(())
@@ -89,7 +93,7 @@ impl SinkConfig {
 
 enum Output {
     Console(Console),
-    File { file: File, shown: String },
+    File(LinesFile),
 }
 
 impl Output {
@@ -106,22 +110,17 @@ impl Output {
         }
     }
 
-    async fn write(&mut self, batch: &[u8]) -> Result<()> {
+    async fn write(&mut self, batch: &[u8]) -> io::Result<()> {
         match self {
-            Self::Console(console) => console.print(batch).await.context("standard output"),
-            Self::File { file, shown } => {
-                let written = async {
-                    file.write_all(batch).await?;
-                    file.flush().await
-                };
-                written.await.with_context(|| shown.clone())
-            }
+            Self::Console(console) => console.print(batch).await?,
+            Self::File(file) => file.append(batch).await,
         }
+        Ok(())
     }
 }
 
 /// Writes what comes, in batches: all that is there, in one go.
-async fn write_all(subscriber: &mut Subscriber, output: &mut Output) -> Result<()> {
+async fn write_all(subscriber: &mut Subscriber, output: &mut Output) -> io::Result<()> {
     let mut batch = Vec::new();
     while let Some(delivery) = subscriber.recv().await {
         output.append(&delivery, &mut batch);
