@@ -101,15 +101,17 @@ impl Tail {
     }
 
     fn open_path(&self) -> io::Result<Option<Open>> {
-        let file = match File::open(&self.path) {
+        // Asked before it is opened: a pipe that nobody writes to would hold the open up.
+        let opened = fs::metadata(&self.path).and_then(|found| match found.is_file() {
+            true => File::open(&self.path),
+            false => Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file")),
+        });
+        let file = match opened {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         let found = file.metadata()?;
-        if !found.is_file() {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
-        }
         Ok(Some(Open { file, identity: (found.dev(), found.ino()), position: 0 }))
     }
 }
@@ -207,6 +209,20 @@ mod tests {
         assert_eq!(texts(&mut tail), ["one", "two"]);
         fs::write(&path, "new\n").expect("cut and written");
         assert_eq!(texts(&mut tail), ["new"]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let error = Tail::from_end(folder.path().to_owned()).expect_err("a folder");
+        assert!(error.to_string().contains("not a regular file"), "{error}");
+
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("started").success());
+        let mut tail = Tail::from_start(pipe);
+        let error = tail.read_lines().expect_err("a pipe that nobody writes to");
+        assert!(error.to_string().contains("not a regular file"), "{error}");
     }
 
     #[test]
