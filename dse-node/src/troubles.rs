@@ -19,12 +19,19 @@ const REMEMBERED: usize = 16;
 const REFUSALS_TOLD: u32 = 10;
 const REFUSALS_WITHIN: Duration = Duration::from_secs(10);
 
-/// The latest trouble at each place.
+/// What stands in the way of links.
 #[derive(Debug)]
 pub struct Troubles {
-    places: BTreeMap<Endpoint, Trouble>,
+    dials: Told,
+    refused: Told,
     refusals: u32,
     refusals_since: Instant,
+}
+
+/// The latest trouble at each place.
+#[derive(Debug, Default)]
+struct Told {
+    places: BTreeMap<String, Trouble>,
 }
 
 #[derive(Debug)]
@@ -33,16 +40,10 @@ struct Trouble {
     told: Instant,
 }
 
-impl Default for Troubles {
-    fn default() -> Self {
-        Self { places: BTreeMap::new(), refusals: 0, refusals_since: Instant::now() }
-    }
-}
-
-impl Troubles {
+impl Told {
     /// Remembers the trouble; is it worth telling?
-    fn is_news(&mut self, place: Endpoint, why: &str) -> bool {
-        if let Some(known) = self.places.get_mut(&place) {
+    fn is_news(&mut self, place: &str, why: &str) -> bool {
+        if let Some(known) = self.places.get_mut(place) {
             let news = known.why != why || known.told.elapsed() >= QUIET_FOR;
             if news {
                 *known = Trouble { why: why.to_owned(), told: Instant::now() };
@@ -54,21 +55,30 @@ impl Troubles {
         {
             self.places.remove(&oldest);
         }
-        self.places.insert(place, Trouble { why: why.to_owned(), told: Instant::now() });
+        self.places.insert(place.to_owned(), Trouble { why: why.to_owned(), told: Instant::now() });
         true
     }
 
-    fn knows(&self, place: &str) -> bool {
-        self.places.keys().any(|known| known.as_str() == place)
-    }
-
-    fn oldest(&self) -> Option<Endpoint> {
+    fn oldest(&self) -> Option<String> {
         let (place, _) = self.places.iter().min_by_key(|(_, trouble)| trouble.told)?;
         Some(place.clone())
     }
+}
 
-    /// May one more refused peer be told?
-    fn tells_refusal(&mut self) -> bool {
+impl Default for Troubles {
+    fn default() -> Self {
+        let (dials, refused) = (Told::default(), Told::default());
+        Self { dials, refused, refusals: 0, refusals_since: Instant::now() }
+    }
+}
+
+impl Troubles {
+    /// Is it worth telling that this peer was refused? Not where this node dials it in
+    /// vain, which is told as that.
+    fn tells_refusal(&mut self, remote: &str, why: &str) -> bool {
+        if self.dials.places.contains_key(remote) || !self.refused.is_news(remote, why) {
+            return false;
+        }
         if self.refusals_since.elapsed() >= REFUSALS_WITHIN {
             (self.refusals, self.refusals_since) = (0, Instant::now());
         }
@@ -81,7 +91,7 @@ impl Troubles {
 impl fmt::Display for Troubles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = ": ";
-        for (place, trouble) in &self.places {
+        for (place, trouble) in &self.dials.places {
             write!(f, "{separator}{place}: {}", trouble.why)?;
             separator = "; ";
         }
@@ -100,8 +110,8 @@ pub async fn follow(mut notices: Notices, troubles: Arc<Mutex<Troubles>>) {
 fn tell(notice: Notice, troubles: &mut Troubles) {
     match notice {
         Notice::DialFailed { endpoint, seed, error } => {
-            let why = error.to_string();
-            match (seed, troubles.is_news(endpoint.clone(), &why)) {
+            let why = without_place(&endpoint, &error.to_string());
+            match (seed, troubles.dials.is_news(endpoint.as_str(), &why)) {
                 (true, true) => warn!("cannot join through {endpoint}, still trying: {why}"),
                 (false, true) => info!("cannot reach a node at {endpoint}: {why}"),
                 (_, false) => debug!("cannot reach {endpoint}: {why}"),
@@ -109,8 +119,7 @@ fn tell(notice: Notice, troubles: &mut Troubles) {
         }
         Notice::PeerRefused { remote, node, why } => {
             let who = node.map_or_else(String::new, |node| format!(" ({node})"));
-            // Whom this node dials in vain is told as that.
-            if !troubles.knows(&remote) && troubles.tells_refusal() {
+            if troubles.tells_refusal(&remote, &why) {
                 warn!("refused {remote}{who}: {why}");
             } else {
                 debug!("refused {remote}{who}: {why}");
@@ -120,7 +129,8 @@ fn tell(notice: Notice, troubles: &mut Troubles) {
             warn!("{node} does not send what is wanted of it: {why}");
         }
         Notice::ListenerEnded { endpoints, why } => {
-            warn!("nobody can reach this node any more at {endpoints:?}: {why}");
+            let shown: Vec<_> = endpoints.iter().map(Endpoint::as_str).collect();
+            warn!("nobody can reach this node any more at {}: {why}", shown.join(" "));
         }
         Notice::Stopped(reason) => debug!("{reason}"),
         Notice::Lagged { missed } => debug!("{missed} notices were not logged"),
@@ -128,31 +138,66 @@ fn tell(notice: Notice, troubles: &mut Troubles) {
     }
 }
 
+/// The reason alone: whoever reads it was told the place just before.
+fn without_place(place: &Endpoint, why: &str) -> String {
+    if let Some(why) = why.strip_prefix(&format!("{place} was refused: ")) {
+        return format!("refused: {why}");
+    }
+    let why = why.strip_prefix(&format!("cannot connect to {place}: ")).unwrap_or(why);
+    why.strip_prefix(&format!("{}: ", place.address())).unwrap_or(why).to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn endpoint(port: u32) -> Endpoint {
-        Endpoint::new(format!("quic://a:{port}")).expect("valid")
-    }
-
     #[test]
     fn the_same_trouble_is_told_once_in_a_while() {
         let mut troubles = Troubles::default();
-        assert!(troubles.is_news(endpoint(1), "refused"));
-        assert!(!troubles.is_news(endpoint(1), "refused"));
-        assert!(troubles.is_news(endpoint(1), "timed out"));
+        assert!(troubles.dials.is_news("quic://a:1", "refused"));
+        assert!(!troubles.dials.is_news("quic://a:1", "refused"));
+        assert!(troubles.dials.is_news("quic://a:1", "timed out"));
         assert_eq!(troubles.to_string(), ": quic://a:1: timed out");
+    }
+
+    #[test]
+    fn a_peer_that_keeps_trying_is_refused_in_one_line() {
+        let mut troubles = Troubles::default();
+        assert!(troubles.tells_refusal("quic://a:1", "another CA"));
+        assert!(!troubles.tells_refusal("quic://a:1", "another CA"));
+        assert!(troubles.tells_refusal("quic://a:2", "another CA"));
+        assert!(troubles.dials.is_news("quic://a:3", "another CA"));
+        assert!(!troubles.tells_refusal("quic://a:3", "another CA"), "it was told as a dial");
     }
 
     #[test]
     fn what_is_remembered_and_told_is_bounded() {
         let mut troubles = Troubles::default();
         for number in 0..100 {
-            troubles.is_news(endpoint(number), "refused");
+            troubles.dials.is_news(&format!("quic://a:{number}"), "refused");
         }
-        assert_eq!(troubles.places.len(), REMEMBERED);
-        let told = (0..100).filter(|_| troubles.tells_refusal()).count();
+        assert_eq!(troubles.dials.places.len(), REMEMBERED);
+        let tells = |number| troubles.tells_refusal(&format!("quic://b:{number}"), "refused");
+        let told = (0..100).map(tells).filter(|told| *told).count();
         assert_eq!(told, REFUSALS_TOLD as usize);
+    }
+
+    #[test]
+    fn a_reason_names_its_place_no_second_time() {
+        let place = Endpoint::new("quic://10.0.0.1:7447").expect("valid");
+        for (why, short) in [
+            (
+                "cannot connect to quic://10.0.0.1:7447: 10.0.0.1:7447: nobody is there",
+                "nobody is there",
+            ),
+            (
+                "cannot connect to quic://10.0.0.1:7447: the name has no address",
+                "the name has no address",
+            ),
+            ("quic://10.0.0.1:7447 was refused: another CA", "refused: another CA"),
+            ("refused: this is bus one", "refused: this is bus one"),
+        ] {
+            assert_eq!(without_place(&place, why), short);
+        }
     }
 }
