@@ -58,7 +58,7 @@ impl Config {
         let sources = take_list(document.get_mut(), "source")?;
         let sinks = take_list(document.get_mut(), "sink")?;
         Ok(Self {
-            options: Options::deserialize(Deserializer::from(document))?,
+            options: read_options(document)?,
             sources: sources.into_iter().map(read_source).collect::<Result<_, _>>()?,
             sinks: sinks.into_iter().map(read_sink).collect::<Result<_, _>>()?,
         })
@@ -93,7 +93,7 @@ struct Fault {
 
 impl From<TomlError> for Fault {
     fn from(error: TomlError) -> Self {
-        Self { span: error.span(), what: with_suggestion(error.message()) }
+        Self { span: error.span(), what: in_words(error.message()) }
     }
 }
 
@@ -112,6 +112,17 @@ fn take_list<'a>(document: &mut DeTable<'a>, name: &str) -> Result<Vec<Table<'a>
         (span, _) => Err(wrong(span)),
     });
     tables.collect()
+}
+
+fn read_options(document: Table<'_>) -> Result<Options, Fault> {
+    Options::deserialize(Deserializer::from(document)).map_err(|error| {
+        let mut message = error.message().to_owned();
+        if message.starts_with("unknown field") {
+            // The lists were taken out before.
+            message.push_str(", `[[source]]`, `[[sink]]`");
+        }
+        Fault { span: error.span(), what: in_words(&message) }
+    })
 }
 
 fn read_source(mut table: Table<'_>) -> Result<SourceConfig, Fault> {
@@ -158,14 +169,28 @@ fn take_kind(table: &mut Table<'_>) -> Result<(Range<usize>, String), Fault> {
 fn unknown_kind(list: &str, kind: &str, span: Range<usize>, known: &[&str]) -> Fault {
     let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
     let what = format!("unknown {list} kind `{kind}`, expected one of {}", known.join(", "));
-    Fault { span: Some(span), what: with_suggestion(&what) }
+    Fault { span: Some(span), what: with_suggestion(what) }
+}
+
+/// What a parser calls things, and what a file's author does.
+const WORDS: [(&str, &str); 6] = [
+    ("unknown field", "unknown key"),
+    ("missing field", "missing key"),
+    ("unknown variant", "unknown word"),
+    ("expected a string", "expected a text in quotes"),
+    ("expected a sequence", "expected a list, as in [\"a\", \"b\"]"),
+    ("expected u64", "expected a whole number, 0 or more"),
+];
+
+/// A parser's message for the author of a file.
+fn in_words(message: &str) -> String {
+    let plain = |text: String, (theirs, ours): &(&str, &str)| text.replace(theirs, ours);
+    with_suggestion(WORDS.iter().fold(message.to_owned(), plain))
 }
 
 /// Adds what was probably meant, where a message lists what would be right:
-/// "unknown field `lisen`, expected one of `bus`, `listen`".
-fn with_suggestion(message: &str) -> String {
-    let message =
-        message.replace("unknown field", "unknown key").replace("missing field", "missing key");
+/// "unknown key `lisen`, expected one of `bus`, `listen`".
+fn with_suggestion(message: String) -> String {
     if !message.starts_with("unknown ") {
         return message;
     }
@@ -232,6 +257,10 @@ mod tests {
         assert_eq!(line, Some(2));
         assert!(what.contains("did you mean `listen`?"), "{what}");
 
+        let (line, what) = fault("[[sources]]\nkind = \"system\"\n");
+        assert_eq!(line, Some(1));
+        assert!(what.contains("did you mean `[[source]]`?"), "{what}");
+
         let (line, what) = fault("[[source]]\nkind = \"system\"\nkey = \"a\"\nevry = \"2s\"\n");
         assert_eq!(line, Some(4));
         assert!(what.contains("unknown key `evry`") && what.contains("`every`?"), "{what}");
@@ -250,6 +279,18 @@ mod tests {
         let (line, what) = fault("\n[source]\nkind = \"system\"\n");
         assert_eq!(line, Some(2));
         assert!(what.contains("[[source]]"), "{what}");
+
+        let (line, what) = fault("listen = \"quic://127.0.0.1:0\"\n");
+        assert_eq!(line, Some(1));
+        assert!(what.contains("expected a list"), "{what}");
+
+        let (line, what) = fault("[[source]]\nkind = \"value\"\nkey = \"a\"\nvalue = [1]\n");
+        assert_eq!(line, Some(4));
+        assert!(what.contains("expected a text, a number"), "{what}");
+
+        let (line, what) = fault("[[source]]\nkind = \"value\"\nkey = \"a\"\nvalue = nan\n");
+        assert_eq!(line, Some(4));
+        assert!(what.contains("NaN is no number that JSON knows"), "{what}");
 
         let (line, what) = fault("bus = \"a b\"\n");
         assert_eq!(line, Some(1));

@@ -40,7 +40,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
 /// As [`parse`].
 pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a duration such as \"5s\" or \"500ms\"")]
+    #[serde(untagged, expecting = "expected a duration such as \"5s\" or \"500ms\"")]
     enum Written {
         Text(String),
         Whole(u32),

@@ -45,7 +45,7 @@ impl FromStr for ValueConfig {
 impl<'de> Deserialize<'de> for Constant {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a text, a number, true or false")]
+        #[serde(untagged, expecting = "expected a text, a number, true or false")]
         enum Written {
             Text(String),
             Truth(bool),
@@ -57,7 +57,11 @@ impl<'de> Deserialize<'de> for Constant {
             Written::Text(text) => Self { text, encoding: "text/plain" },
             Written::Truth(truth) => json(truth.to_string()),
             Written::Whole(number) => json(number.to_string()),
-            Written::Fraction(number) => json(number.to_string()),
+            Written::Fraction(number) if number.is_finite() => json(number.to_string()),
+            Written::Fraction(number) => {
+                let why = format!("{number} is no number that JSON knows; write it as a text");
+                return Err(serde::de::Error::custom(why));
+            }
         })
     }
 }
