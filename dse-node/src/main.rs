@@ -11,6 +11,7 @@ use dse_node::program::Plan;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// What a shell reports of a program that SIGINT ended.
 const INTERRUPTED: i32 = 130;
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("dse-node: {error:#}");
+            eprintln!("dse-node: {}", outcome::in_words(&error));
             ExitCode::from(outcome::status_of(&error))
         }
     }
@@ -40,14 +41,27 @@ fn run() -> anyhow::Result<u8> {
 }
 
 fn start_logging(directives: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(directives)
-        .map_err(|error| outcome::usage(format!("--log {directives}: {error}")))?;
+    let wrong = |why| outcome::usage(format!("--log {directives}: {why}"));
+    if let Some(word) = no_directive(directives) {
+        return Err(wrong(format!(
+            "{word:?} is no level; write error, warn, info, debug or trace, or TARGET=LEVEL"
+        )));
+    }
+    let filter = EnvFilter::try_new(directives).map_err(|error| wrong(error.to_string()))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .init();
     Ok(())
+}
+
+/// A word that the filter would take for a target: a level with a slip in it would turn all
+/// logging off, in silence.
+fn no_directive(directives: &str) -> Option<&str> {
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let mut words = directives.split(',').map(str::trim).filter(|word| !word.is_empty());
+    words.find(|word| !word.contains(['=', '[', ']']) && !is_level(word))
 }
 
 type Signals = [tokio::signal::unix::Signal; 2];

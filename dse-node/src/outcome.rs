@@ -27,6 +27,20 @@ pub fn usage(what: impl fmt::Display) -> anyhow::Error {
     anyhow::Error::new(Usage(what.to_string()))
 }
 
+/// An error with its causes in one line. Some errors have the words of their cause in
+/// their own: these are not said twice.
+pub fn in_words(error: &anyhow::Error) -> String {
+    let mut words = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if words.is_empty() {
+            words = cause;
+        } else if !words.ends_with(&cause) {
+            words = format!("{words}: {cause}");
+        }
+    }
+    words
+}
+
 /// The exit status that an error stands for.
 pub fn status_of(error: &anyhow::Error) -> u8 {
     if error.chain().any(|cause| cause.is::<Usage>()) {
@@ -48,6 +62,15 @@ pub fn nobody_reads(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn causes_are_said_once() {
+        let cause = || io::Error::other("no such file");
+        let named = anyhow::Error::new(cause()).context("cannot read x: no such file");
+        assert_eq!(in_words(&named), "cannot read x: no such file");
+        let unnamed = anyhow::Error::new(cause()).context("cannot read x");
+        assert_eq!(in_words(&unnamed), "cannot read x: no such file");
+    }
 
     #[test]
     fn statuses() {

@@ -7,7 +7,7 @@ use crate::cli::{Cli, Command};
 use crate::commands;
 use crate::config::Config;
 use crate::context::Context;
-use crate::outcome::{DONE, USAGE, nobody_reads, status_of, usage};
+use crate::outcome::{DONE, USAGE, in_words, nobody_reads, status_of, usage};
 use crate::settings::Settings;
 use crate::transports::Scheme;
 
@@ -50,7 +50,7 @@ impl Plan {
             Ok(()) => DONE,
             Err(error) => {
                 if !nobody_reads(&error) {
-                    console.note(format!("{error:#}")).await;
+                    console.note(in_words(&error)).await;
                 }
                 status_of(&error)
             }
@@ -105,7 +105,7 @@ pub async fn execute_job(words: &[String], context: Context) -> u8 {
     match Plan::new(cli) {
         Ok(plan) => plan.carry_out(context).await,
         Err(error) => {
-            context.console.note(format!("{error:#}")).await;
+            context.console.note(in_words(&error)).await;
             status_of(&error)
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 use dse_core::node::{Node, StartError};
 use dse_core::protocol::{BusId, Endpoint, Key, KeyExpr, Report};
+use dse_core::transport::TransportError;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -86,7 +87,11 @@ impl Session {
             builder = builder.join(endpoint.clone());
         }
         let node = builder.start().await.map_err(|error| match error {
-            StartError::Undiallable { .. } | StartError::Setting { .. } => usage(error),
+            StartError::Undiallable { .. }
+            | StartError::UnknownScheme { .. }
+            | StartError::TooManyEndpoints { .. }
+            | StartError::Bind(TransportError::InvalidEndpoint { .. })
+            | StartError::Setting { .. } => usage(error),
             other => other.into(),
         })?;
 

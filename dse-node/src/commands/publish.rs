@@ -1,5 +1,6 @@
 //! `pub`: publishes and waits until every subscriber has it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -123,8 +124,20 @@ struct Published<'a> {
 }
 
 fn name_and_value(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE, as in --meta unit=C")?;
+    let (name, value) = text
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or("write NAME=VALUE, as in --meta unit=C")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Each name once: JSON has no word for more.
+fn check_meta(meta: &[(String, String)]) -> Result<()> {
+    let mut names = BTreeSet::new();
+    match meta.iter().find(|(name, _)| !names.insert(name)) {
+        Some((name, _)) => Err(usage(format!("--meta {name}= is given twice: give a name once"))),
+        None => Ok(()),
+    }
 }
 
 /// Publishes.
@@ -132,6 +145,7 @@ fn name_and_value(text: &str) -> Result<(String, String), String> {
 /// # Errors
 /// Nobody could be reached, or not everybody has got everything.
 pub async fn publish(args: PubArgs, settings: &Settings, context: &Context) -> Result<()> {
+    check_meta(&args.meta)?;
     let input = Content::new(&args)?;
     let kind = match args.kind {
         KindArg::Stream => Kind::Stream,
@@ -220,8 +234,8 @@ async fn wait_for_subscribers(
         () = enough => Ok(()),
         () = context.cancel.cancelled() => bail!("interrupted before anything was published"),
         () = after(Some(args.timeout)) => bail!(
-            "{} subscribers of {} after {:?}, not {}: nothing was published",
-            publisher.interest().subscribers(), args.topic, args.timeout, args.wait
+            "{} of {} subscribers of {} are there after {:?}: nothing was published",
+            publisher.interest().subscribers(), args.wait, args.topic, args.timeout
         ),
     }
 }

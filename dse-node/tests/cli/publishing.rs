@@ -102,7 +102,11 @@ fn waiting_for_a_subscriber_that_does_not_come_fails() {
     let args = ["pub", "demo/greeting", "--value", "hi", "--wait", "1", "--timeout", "300ms"];
     let published = place.ends(&args);
     assert_eq!(published.code, Some(1));
-    assert!(published.stderr.contains("0 subscribers of demo/greeting"), "{}", published.stderr);
+    assert!(
+        published.stderr.contains("0 of 1 subscribers of demo/greeting"),
+        "{}",
+        published.stderr
+    );
 }
 
 #[test]
