@@ -30,8 +30,9 @@ pub struct Options {
     #[arg(long, global = true, env = "DSE_TRANSPORT", hide_env_values = true, value_name = "NAME")]
     pub transport: Option<Scheme>,
 
-    /// Listen at this URL; repeat for more [default: a free port of the loopback
-    /// address, or of every address if --join names another machine].
+    /// Listen at this URL, as quic://HOST:PORT, zmq://HOST:PORT or zmq://ipc; repeat for
+    /// more [default: a free port of the loopback address, or of every address if --join
+    /// names another machine].
     ///
     /// Port 0 is any free port. On a wildcard address (`0.0.0.0`, `[::]`) the node tells
     /// others the addresses of its interfaces, or what --advertise says.

@@ -60,6 +60,10 @@ Once it is on the bus it prints one line: its id, its incarnation and its endpoi
 With --json: {\"event\":\"ready\",\"node\",\"incarnation\",\"endpoints\"}. Then it prints only what
 --print or a stdout sink asks for. It ends in order on SIGINT or SIGTERM.
 
+A file source begins at the end of its file, or with from = \"start\" at its first line,
+each time that somebody begins to be interested. While a file of --record cannot be
+written to, samples are lost and that is logged; one that is rotated away is begun anew.
+
 Two nodes of one name cannot be on one bus: give each node on a machine its --name.
 
 Examples:
@@ -125,7 +129,13 @@ pub async fn run(
     context: &Context,
 ) -> Result<()> {
     let session = Session::start(settings, Part::Stays, context).await?;
-    let node = &session.node;
+    let outcome = work(&session.node, args, config, context).await;
+    session.leave().await;
+    outcome
+}
+
+/// Publishes and records until the node is told to end.
+async fn work(node: &Node, args: RunArgs, config: Config, context: &Context) -> Result<()> {
     let mut tasks = JoinSet::new();
     for source in sources(&args, config.sources) {
         source.start(node, &mut tasks).await?;
@@ -150,7 +160,6 @@ pub async fn run(
         controlled = controlled => controlled?,
     }
     tasks.shutdown().await;
-    session.leave().await;
     Ok(())
 }
 
