@@ -144,6 +144,12 @@ mod quic {
 
     fn given(files: &TlsFiles, name: &NodeId) -> Result<Identity> {
         let identity = Identity::load(&files.cert, &files.key, &files.ca)?;
+        if !CertificateInfo::load(&files.ca)?.authority {
+            let shown = files.ca.display();
+            return Err(usage(format!(
+                "the certificate {shown} is no authority's: give with --ca the ca.crt that came with it"
+            )));
+        }
         let certified = identity.name();
         let rest = name.as_str().strip_prefix(certified.as_str());
         if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {

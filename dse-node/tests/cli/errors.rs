@@ -203,6 +203,21 @@ fn a_name_that_the_certificate_does_not_allow_is_refused_at_once() {
 }
 
 #[test]
+fn a_node_s_certificate_is_no_authority() {
+    let place = Place::new("quic");
+    place.json(&["ca", "init", "--json"]);
+    let mut args = vec!["ls".to_owned()];
+    args.extend(issue(&place, "web-1"));
+    let ca = args.iter().position(|arg| arg == "--ca").expect("a flag");
+    let cert = args.iter().position(|arg| arg == "--cert").expect("a flag");
+    args[ca + 1] = args[cert + 1].clone();
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let ended = place.ends(&args);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("is no authority's"), "{}", ended.stderr);
+}
+
+#[test]
 fn of_two_nodes_of_one_name_one_ends_with_the_reason() {
     for transport in ["quic", "zmq"] {
         let place = Place::new(transport);
