@@ -173,6 +173,7 @@ async fn publish_on(
     let report = session.ask(&KeyExpr::from(&args.topic), args.timeout).await?;
     session.explain(&report, &context.console).await;
     wait_for_subscribers(&publisher, args, context).await?;
+    let at_first = publisher.interest().subscribers();
     let published = input.publish_all(session, &publisher, context).await?;
     let closed = publisher.close().await;
 
@@ -186,7 +187,7 @@ async fn publish_on(
     if context.console.json() {
         context.console.print_json(&shape).await?;
     } else {
-        context.console.note(summary(published, &closed)).await;
+        context.console.note(summary(published, at_first, &closed)).await;
     }
     if !closed.undelivered.is_empty() {
         let nodes: Vec<_> = closed.undelivered.iter().map(NodeId::as_str).collect();
@@ -240,9 +241,12 @@ async fn wait_for_subscribers(
     }
 }
 
-fn summary(published: u64, closed: &Receipts) -> String {
+fn summary(published: u64, at_first: usize, closed: &Receipts) -> String {
     let samples = if published == 1 { "sample" } else { "samples" };
     match closed.delivered {
+        0 if closed.undelivered.is_empty() && at_first > 0 => {
+            format!("published {published} {samples}; the subscribers that were there are gone")
+        }
         0 if closed.undelivered.is_empty() => {
             format!("published {published} {samples}; no subscriber was there")
         }
@@ -303,5 +307,19 @@ impl Content {
             () = context.cancel.cancelled() => Ok(()),
         };
         outcome.map(|()| published)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_there_and_nobody_left_are_told_apart() {
+        let none = Receipts::default();
+        assert!(summary(3, 0, &none).ends_with("no subscriber was there"));
+        assert!(summary(3, 1, &none).ends_with("the subscribers that were there are gone"));
+        let one = Receipts { delivered: 1, ..none };
+        assert_eq!(summary(1, 1, &one), "published 1 sample to 1 subscriber");
     }
 }
