@@ -140,13 +140,17 @@ async fn work(node: &Node, args: RunArgs, config: Config, context: &Context) -> 
     for source in sources(&args, config.sources) {
         source.start(node, &mut tasks).await?;
     }
+    let mut opened = Vec::new();
     for sink in sinks(&args, config.sinks) {
-        sink.start(node, &context.console, &mut tasks).await?;
+        opened.push(sink.open(node, &context.console).await?);
     }
     if let Some(pause_ms) = args.reannounce_ms {
         tasks.spawn(reannounce(node.clone(), Duration::from_millis(pause_ms)));
     }
     say_ready(node, context).await?;
+    for sink in opened {
+        tasks.spawn(sink.work());
+    }
 
     let controlled = async {
         match args.control_stdin {

@@ -10,7 +10,6 @@ use anyhow::{Context, Result};
 use dse_core::node::{Delivery, Node, Subscriber};
 use dse_core::protocol::KeyExpr;
 use serde::Deserialize;
-use tokio::task::JoinSet;
 
 use self::jsonl::LinesFile;
 use crate::console::Console;
@@ -60,34 +59,38 @@ impl FromStr for JsonlConfig {
 }
 
 impl SinkConfig {
-    /// Subscribes, and starts the sink as a task of `tasks`.
+    /// Opens what is written to, and subscribes.
     ///
     /// # Errors
     /// The file cannot be opened, or the node takes no more subscriptions.
-    pub async fn start(
-        self,
-        node: &Node,
-        console: &Console,
-        tasks: &mut JoinSet<()>,
-    ) -> Result<()> {
-        let (keys, mut output) = match self {
+    pub async fn open(self, node: &Node, console: &Console) -> Result<Sink> {
+        let (keys, output) = match self {
             Self::Stdout(config) => (config.keys, Output::Console(console.clone())),
             Self::Jsonl(config) => {
                 let shown = config.path.display().to_string();
                 let file = LinesFile::open(config.path).await;
-                (
-                    config.keys,
-                    Output::File(file.with_context(|| format!("cannot write to {shown}"))?),
-                )
+                let file = file.with_context(|| format!("cannot write to {shown}"))?;
+                (config.keys, Output::File(file))
             }
         };
-        let mut subscriber = node.subscribe(keys.as_str())?.open().await?;
-        tasks.spawn(async move {
-            if let Err(error) = write_all(&mut subscriber, &mut output).await {
-                tracing::error!("the sink of {keys} has stopped: {error}");
-            }
-        });
-        Ok(())
+        let subscriber = node.subscribe(keys.as_str())?.open().await?;
+        Ok(Sink { keys, subscriber, output })
+    }
+}
+
+/// A sink that has subscribed.
+pub struct Sink {
+    keys: KeyExpr,
+    subscriber: Subscriber,
+    output: Output,
+}
+
+impl Sink {
+    /// Writes what comes, until the node stops or nobody reads standard output any more.
+    pub async fn work(mut self) {
+        if let Err(error) = write_all(&mut self.subscriber, &mut self.output).await {
+            tracing::error!("the sink of {} has stopped: {error}", self.keys);
+        }
     }
 }
 

@@ -74,6 +74,15 @@ fn samples_are_recorded_as_json_lines() {
 }
 
 #[test]
+fn a_printing_node_is_ready_before_it_prints() {
+    let place = Place::new("quic");
+    let args = ["run", "--json", "--name", "a", "--value", "site/name=Zurich", "--print", "**"];
+    let mut node = place.starts(&args);
+    assert!(node.line().contains("\"event\":\"ready\""));
+    assert!(node.line().contains("\"site/name\""));
+}
+
+#[test]
 fn a_printing_node_shows_what_it_gets() {
     let place = Place::new("quic");
     let mut board = place.node("board", &["--print", "site/**"]);
