@@ -63,8 +63,15 @@ impl Folders {
 
 /// A bus may be called `..`, a folder may not: so the name gets an ending.
 fn folder_name(bus: &BusId) -> String {
-    format!("{bus}.bus")
+    format!("{bus}{FOLDER_ENDING}")
 }
+
+/// The bus that a folder of this name belongs to.
+pub fn bus_of_folder(name: &str) -> Option<&str> {
+    name.strip_suffix(FOLDER_ENDING)
+}
+
+const FOLDER_ENDING: &str = ".bus";
 
 /// Makes a folder that only this user can enter, or checks that it is such.
 fn private_folder(path: &Path) -> Result<()> {

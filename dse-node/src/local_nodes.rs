@@ -15,6 +15,8 @@ use anyhow::{Context, Result};
 use dse_core::protocol::{Endpoint, Incarnation, NodeId};
 use serde::{Deserialize, Serialize};
 
+use crate::folders::bus_of_folder;
+
 /// Longest entry that is read.
 const ENTRY_BYTES: u64 = 64 * 1024;
 /// How often an entry is written again that somebody took for a dead node's.
@@ -107,6 +109,24 @@ pub fn others(folder: &Path, own: Option<&Entry>) -> Result<Vec<LocalNode>> {
     Ok(nodes)
 }
 
+/// The other buses of this user that have nodes now, given the runtime folder of one. What
+/// cannot be read is passed over: it is only a hint.
+pub fn other_buses(folder: &Path) -> Vec<String> {
+    let Some(Ok(siblings)) = folder.parent().map(fs::read_dir) else { return Vec::new() };
+    let has_nodes = |path: &Path| others(path, None).is_ok_and(|nodes| !nodes.is_empty());
+    let mut buses = Vec::new();
+    for path in siblings.flatten().map(|item| item.path()).filter(|path| path != folder) {
+        let name = path.file_name().and_then(|name| name.to_str());
+        if let Some(bus) = name.and_then(bus_of_folder)
+            && has_nodes(&path)
+        {
+            buses.push(bus.to_owned());
+        }
+    }
+    buses.sort();
+    buses
+}
+
 /// What the entry says, if its node lives.
 fn read_live(path: &Path) -> io::Result<Option<LocalNode>> {
     let file = File::open(path)?;
@@ -166,6 +186,23 @@ mod tests {
         fs::write(&draft, b"{").expect("written");
         assert!(others(folder.path(), None).expect("read").is_empty());
         assert!(!dead.exists() && !draft.exists());
+    }
+
+    #[test]
+    fn other_buses_are_those_with_live_nodes() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let of = |name: &str| folder.path().join(name);
+        for name in ["own.bus", "plant.bus", "empty.bus", "dead.bus", "no-bus"] {
+            fs::create_dir(of(name)).expect("made");
+        }
+        let _live = publish(&of("plant.bus"), &local("a", 1)).expect("published");
+        let _own = publish(&of("own.bus"), &local("a", 1)).expect("published");
+        let dead = serde_json::to_vec(&local("b", 1)).expect("json");
+        fs::write(of("dead.bus").join("b@1-1.node"), &dead).expect("written");
+        let not_ours = of("no-bus").join("b@1-1.node");
+        fs::write(&not_ours, &dead).expect("written");
+        assert_eq!(other_buses(&of("own.bus")), ["plant"]);
+        assert!(not_ours.exists());
     }
 
     #[test]

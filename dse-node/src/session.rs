@@ -42,7 +42,7 @@ pub struct Session {
     /// The node.
     pub node: Node,
     bus: BusId,
-    has_seeds: bool,
+    seeds: Vec<Endpoint>,
     troubles: Arc<Mutex<Troubles>>,
     folder: PathBuf,
     schemes: Vec<Scheme>,
@@ -121,7 +121,7 @@ impl Session {
         Ok(Self {
             node,
             bus: settings.bus.clone(),
-            has_seeds: !settings.join.is_empty(),
+            seeds: settings.join.clone(),
             troubles,
             folder,
             schemes: settings.schemes.clone(),
@@ -148,8 +148,9 @@ impl Session {
             sleep(pause).await;
             report = self.node.request(keys.as_str(), until - Instant::now()).await?;
         }
-        if !report.complete && report.answered == 0 && self.has_seeds {
-            bail!("no node of bus {} was reached within {timeout:?}{}", self.bus, self.why());
+        if !report.complete && report.answered == 0 && !self.seeds.is_empty() {
+            let why = self.why_unreached();
+            bail!("no node of bus {} was reached within {timeout:?}{why}", self.bus);
         }
         Ok(report)
     }
@@ -185,8 +186,8 @@ impl Session {
     /// # Errors
     /// None was, and why.
     pub async fn check_reached(&self) -> Result<()> {
-        if self.has_seeds && self.node.nodes().await?.is_empty() {
-            bail!("no node of bus {} was reached{}", self.bus, self.why());
+        if !self.seeds.is_empty() && self.node.nodes().await?.is_empty() {
+            bail!("no node of bus {} was reached{}", self.bus, self.why_unreached());
         }
         Ok(())
     }
@@ -196,8 +197,29 @@ impl Session {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner).to_string()
     }
 
-    /// Says who did not answer, and why; true if all did.
+    /// The same where nobody was reached: at least which endpoints have not answered yet.
+    fn why_unreached(&self) -> String {
+        let why = self.why();
+        if why.is_empty() {
+            let seeds: Vec<_> = self.seeds.iter().map(Endpoint::as_str).collect();
+            return format!(": no answer yet from {}", seeds.join(" or "));
+        }
+        why
+    }
+
+    /// Says who did not answer, and why; true if all did. Where nobody was there to ask,
+    /// says on which other buses somebody is.
     pub async fn explain(&self, report: &Report, console: &Console) -> bool {
+        let elsewhere = match report.complete && report.expected == 0 && self.seeds.is_empty() {
+            true => local_nodes::other_buses(&self.folder),
+            false => Vec::new(),
+        };
+        if !elsewhere.is_empty() {
+            let (bus, others) = (&self.bus, elsewhere.join(", "));
+            console
+                .note(format!("nobody is on bus {bus}, but there are nodes on {others}: use --bus"))
+                .await;
+        }
         for missing in &report.missing {
             console.note(format!("{} is missing: {}", missing.node, missing.reason)).await;
         }

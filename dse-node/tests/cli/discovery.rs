@@ -98,6 +98,18 @@ fn nodes_that_share_no_transport_are_told_so() {
 }
 
 #[test]
+fn who_looks_on_the_wrong_bus_is_told_where_nodes_are() {
+    let place = Place::new("quic");
+    let _node = place.node("a", &["--bus", "plant"]);
+    for command in ["ls", "nodes"] {
+        let listing = place.ends(&[command]);
+        assert_eq!(listing.code, Some(0), "{}", listing.stderr);
+        let told = "nobody is on bus default, but there are nodes on plant: use --bus";
+        assert!(listing.stderr.contains(told), "{}", listing.stderr);
+    }
+}
+
+#[test]
 fn the_authority_issues_and_shows_certificates() {
     let place = Place::new("quic");
     let missing = place.ends(&["ca", "show"]);

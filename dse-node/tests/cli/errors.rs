@@ -136,6 +136,17 @@ fn an_unreachable_seed_fails_a_short_command_at_its_timeout() {
 }
 
 #[test]
+fn a_seed_that_says_nothing_is_named() {
+    let place = Place::new("quic");
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
+    let seed = format!("quic://{}", silent.local_addr().expect("an address"));
+    let ended = place.ends(&["ls", "--timeout", "300ms", "--join", &seed]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let told = format!("no answer yet from {seed}");
+    assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+}
+
+#[test]
 fn run_keeps_trying_an_unreachable_seed_and_says_so() {
     let place = Place::new("zmq");
     let mut node = place.node("a", &["--join", "zmq://127.0.0.1:9"]);
