@@ -52,7 +52,8 @@ impl Traffic {
     fn of_loopback(text: &str) -> Option<Self> {
         let line = text.lines().find_map(|line| line.trim_start().strip_prefix("lo:"))?;
         let mut numbers = line.split_whitespace().skip(RECEIVE_COLUMNS).map(str::parse);
-        Some(Self { bytes: numbers.next()?.ok()?, packets: numbers.next()?.ok()? })
+        let (bytes, packets): (u64, u64) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        Some(Self { bytes: bytes + ETHERNET_BYTES * packets, packets })
     }
 
     pub(super) fn since(self, before: Self) -> Self {
@@ -79,6 +80,9 @@ fn cpu_ticks(text: &str) -> Option<u64> {
 
 const RECEIVE_COLUMNS: usize = 8;
 
+/// The header of a packet, which the loopback device does not count.
+const ETHERNET_BYTES: u64 = 14;
+
 /// Linux counts a hundred ticks a second, whatever its own clock does.
 const MS_A_TICK: u64 = 10;
 
@@ -90,7 +94,7 @@ mod tests {
     fn the_sending_half_of_loopback_is_read() {
         let text = "Inter-|   Receive\n face |bytes\n  eth0: 1 2 3 4 5 6 7 8 9 10 11\n    \
                     lo: 100 8 0 0 0 0 0 0 101 9 0 0 0 0 0 0\n";
-        assert_eq!(Traffic::of_loopback(text), Some(Traffic { bytes: 101, packets: 9 }));
+        assert_eq!(Traffic::of_loopback(text), Some(Traffic { bytes: 101 + 9 * 14, packets: 9 }));
         assert_eq!(Traffic::of_loopback("  eth0: 1 2"), None);
     }
 
