@@ -99,11 +99,12 @@ pub struct Options {
     #[arg(long, global = true, env = "DSE_CA", hide_env_values = true, value_name = "FILE")]
     pub ca: Option<PathBuf>,
 
-    /// Take a peer that this node watches closely for dead after this many milliseconds
-    /// of silence, 50 to 60000 [default: 1500].
+    /// Know within this many milliseconds that a node died without a word, 50 to 60000
+    /// [default: 1500].
     ///
-    /// A probe goes out after two thirds of it, so a longer time costs less traffic. A
-    /// short one takes a busy machine for a dead one. Nodes of one bus may differ.
+    /// Each node tells another one in each third of it that it lives, so a longer time costs
+    /// less traffic. A node that stands still for two thirds of it is taken for dead: a short
+    /// time takes a busy machine for a dead one. Nodes of one bus may differ.
     #[arg(long, global = true, env = "DSE_DETECT_MS", hide_env_values = true, value_name = "MS")]
     pub detect_ms: Option<u64>,
 

@@ -21,8 +21,9 @@ pub(crate) const LANE_WINDOW_BYTES: u32 = 768 * 1024;
 const SEND_WINDOW_BYTES: u32 = LANE_WINDOW_BYTES + 256 * 1024;
 
 /// A link that nobody probes and nobody closed ends after this long: longer than the
-/// runtime lets any link be silent, so that its verdict is the one that counts.
-const IDLE_TIMEOUT_MS: u32 = 180_000;
+/// runtime lets any link be silent, so that its verdict is the one that counts. With the
+/// most links of a node that is 17 hours (PROTOCOL.md §10).
+const IDLE_TIMEOUT_MS: u32 = 24 * 3600 * 1000;
 
 /// What is assumed of a path's round trip before it was measured: decides when a lost
 /// first packet is repeated (after three times this). Two nodes that start together

@@ -8,12 +8,15 @@ use tokio::sync::mpsc;
 
 use super::trial::{Pair, SOON, control_frame, skip, within};
 use super::{Harness, Silenceable};
-use crate::node::link::{LinkEvent, LinkEventKind, LinkHandle, supervise};
+use crate::node::link::{Common, LinkEvent, LinkEventKind, LinkHandle, supervise};
 use crate::node::probe::ProbeConfig;
-use crate::protocol::{LinkId, Watch};
+use crate::protocol::{BeatTurn, LinkId, Listen, Watch};
 use crate::transport::{DataReceiver, DataSender, Link};
 
 const QUEUE_BYTES: usize = 4 * 1024 * 1024;
+/// Two that are alone on their bus: each end watches the other and tells it that it lives.
+const CLOSE: Watch = Watch { listen: Listen::Close, beats: Some(BeatTurn { number: 0, of: 1 }) };
+const LAZY: Watch = Watch { listen: Listen::Lazy, beats: None };
 
 /// One end of a link with its supervisor.
 struct Watched {
@@ -26,15 +29,10 @@ struct Watched {
 impl Watched {
     fn new(link: Link, room: usize, queue_bytes: usize) -> Self {
         let (sender, events) = mpsc::channel(room);
-        let handle = supervise(
-            LinkId(1),
-            link.control_sender,
-            link.control_receiver,
-            ProbeConfig::default(),
-            queue_bytes,
-            sender,
-        );
-        Self { handle, events, data: (link.data_sender, link.data_receiver) }
+        let common = Common::new(ProbeConfig::default(), queue_bytes, sender);
+        let Link { control_sender, control_receiver, data_sender, data_receiver, .. } = link;
+        let handle = supervise(LinkId(1), control_sender, control_receiver, true, &common);
+        Self { handle, events, data: (data_sender, data_receiver) }
     }
 
     fn watching(link: Link, watch: Watch) -> Self {
@@ -61,9 +59,9 @@ async fn supervised<H: Harness>(harness: &H, watch: Watch) -> (Watched, Watched)
     (Watched::watching(near, watch), Watched::watching(far, watch))
 }
 
-/// A link that carries nothing stays up; its round trip time is known soon.
+/// A link that carries only beats stays up; its round trip time is known soon.
 pub async fn idle_links_stay_up_and_know_their_round_trip<H: Harness>(harness: &H) {
-    let (mut near, mut far) = supervised(harness, Watch::Close).await;
+    let (mut near, mut far) = supervised(harness, CLOSE).await;
     let idle = Duration::from_secs(4);
     tokio::join!(near.stays_up(idle), far.stays_up(idle));
     for end in [&near, &far] {
@@ -75,7 +73,7 @@ pub async fn idle_links_stay_up_and_know_their_round_trip<H: Harness>(harness: &
 /// A peer that falls silent is down within 2 s, at both ends.
 pub async fn silence_is_down_within_two_seconds_when_watched_closely<H: Harness>(harness: &H) {
     let behaviour = "silence_is_down_within_two_seconds_when_watched_closely";
-    let Some(mut cuttable) = Cuttable::link(harness, Watch::Close, behaviour).await else { return };
+    let Some(mut cuttable) = Cuttable::link(harness, CLOSE, behaviour).await else { return };
     (cuttable.silence)();
     let since = Instant::now();
     for end in [&mut cuttable.near, &mut cuttable.far] {
@@ -89,7 +87,7 @@ pub async fn silence_is_down_within_two_seconds_when_watched_closely<H: Harness>
 /// Lazily watched, a peer may be silent for longer.
 pub async fn silence_is_not_yet_down_when_watched_lazily<H: Harness>(harness: &H) {
     let behaviour = "silence_is_not_yet_down_when_watched_lazily";
-    let Some(mut cuttable) = Cuttable::link(harness, Watch::Lazy, behaviour).await else { return };
+    let Some(mut cuttable) = Cuttable::link(harness, LAZY, behaviour).await else { return };
     (cuttable.silence)();
     let silent = Duration::from_secs(4);
     tokio::join!(cuttable.near.stays_up(silent), cuttable.far.stays_up(silent));
@@ -121,7 +119,7 @@ impl Cuttable {
 
 /// Who lives answers a probe, however it is watched.
 pub async fn a_probe_is_answered_by_who_lives<H: Harness>(harness: &H) {
-    let (mut near, mut far) = supervised(harness, Watch::Lazy).await;
+    let (mut near, mut far) = supervised(harness, LAZY).await;
     for end in [&mut near, &mut far] {
         for _ in 0..5 {
             end.handle.probe();
@@ -133,7 +131,7 @@ pub async fn a_probe_is_answered_by_who_lives<H: Harness>(harness: &H) {
 /// Who does not answer a probe is down soon after 400 ms.
 pub async fn a_probe_of_the_silent_is_a_verdict_within_400_ms<H: Harness>(harness: &H) {
     let behaviour = "a_probe_of_the_silent_is_a_verdict_within_400_ms";
-    let Some(mut cuttable) = Cuttable::link(harness, Watch::Lazy, behaviour).await else { return };
+    let Some(mut cuttable) = Cuttable::link(harness, LAZY, behaviour).await else { return };
     (cuttable.silence)();
     for end in [&mut cuttable.near, &mut cuttable.far] {
         let since = Instant::now();
@@ -174,7 +172,7 @@ pub async fn a_busy_driver_is_not_blamed_on_the_link<H: Harness>(harness: &H) {
 /// Closing delivers what was queued; the peer sees it, and then that the link is down.
 pub async fn a_closed_link_delivers_and_is_down_for_the_peer<H: Harness>(harness: &H) {
     const MESSAGES: u64 = 200;
-    let (near, mut far) = supervised(harness, Watch::Close).await;
+    let (near, mut far) = supervised(harness, CLOSE).await;
     let Watched { handle, events: mut silent, data } = near;
     for number in 0..MESSAGES {
         handle.send(&control_frame(number, 500)).expect("there is room");

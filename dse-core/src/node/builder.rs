@@ -144,7 +144,10 @@ impl NodeBuilder {
         self
     }
 
-    /// A closely watched peer that is silent for this long is down. Default: 1500.
+    /// A peer that died without a word is known to be down within this time, and one that
+    /// stands still for two thirds of it is taken for dead. This node tells its watchers at
+    /// the same pace that it lives, so all nodes of a bus had better have the same.
+    /// Default: 1500.
     #[must_use]
     pub fn detect_ms(mut self, detect_ms: u64) -> Self {
         self.detect_ms = detect_ms;

@@ -5,7 +5,7 @@
 //! On the lane each frame starts with a byte that says what it is (PROTOCOL.md §10):
 //!
 //! ```text
-//! 0 | bus message        1 | id   ping        2 | id   pong
+//! 0 | bus message     1 | id   ping     2 | id   pong     3 | next_ms (u16)   beat
 //! ```
 
 mod lane;
@@ -15,7 +15,7 @@ mod supervisor;
 mod tests;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -30,22 +30,47 @@ use lane::Lane;
 use outlet::Outlet;
 use supervisor::Supervisor;
 
-/// Starts the task that owns the control lane of a link. At most `queue_bytes` wait
-/// on either way: for the transport, and for room in `events`.
+/// What the links of a node have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Common {
+    probe: ProbeConfig,
+    queue_bytes: usize,
+    events: mpsc::Sender<LinkEvent>,
+    /// The origin of all their times: the turns in which watchers are told count from it.
+    origin: tokio::time::Instant,
+    /// How many there are.
+    count: Arc<AtomicUsize>,
+}
+
+impl Common {
+    /// At most `queue_bytes` wait on either way of each link: for the transport, and for
+    /// room in `events`.
+    pub(crate) fn new(
+        probe: ProbeConfig,
+        queue_bytes: usize,
+        events: mpsc::Sender<LinkEvent>,
+    ) -> Self {
+        let origin = tokio::time::Instant::now();
+        Self { probe, queue_bytes, events, origin, count: Arc::default() }
+    }
+}
+
+/// Starts the task that owns the control lane of a link, which this node dialled or
+/// accepted.
 pub(crate) fn supervise(
     link: LinkId,
     control_sender: Box<dyn ControlSender>,
     control_receiver: Box<dyn ControlReceiver>,
-    probe: ProbeConfig,
-    queue_bytes: usize,
-    events: mpsc::Sender<LinkEvent>,
+    dialled: bool,
+    common: &Common,
 ) -> LinkHandle {
-    let activity = Arc::new(Activity::new());
+    let activity = Arc::new(Activity::new(common.origin));
     let shared = Arc::new(Shared { orders: Mutex::default(), rtt_ns: AtomicU64::new(NO_RTT) });
+    let queue_bytes = common.queue_bytes;
     let handle = LinkHandle { shared: shared.clone(), activity: activity.clone(), queue_bytes };
     let lane = Lane::new(control_sender, control_receiver);
-    let supervisor = Supervisor::new(lane, probe, queue_bytes, shared, activity);
-    tokio::spawn(supervisor.run(Outlet::new(link, events)));
+    let supervisor = Supervisor::new(lane, common, dialled, shared, activity);
+    tokio::spawn(supervisor.run(Outlet::new(link, common.events.clone())));
     handle
 }
 
@@ -103,7 +128,8 @@ impl LinkHandle {
         })
     }
 
-    /// Watches the peer in this way from now on; at first it is watched closely.
+    /// Watches the peer in this way from now on; at first this side listens closely and is
+    /// not told to.
     pub(crate) fn watch(&self, watch: Watch) {
         self.order(|orders| orders.watch = Some(watch));
     }
@@ -152,13 +178,16 @@ impl Drop for LinkHandle {
 /// When something was last heard of the peer, on either lane.
 #[derive(Debug)]
 pub(crate) struct Activity {
+    /// The same for all links of a node.
     origin: tokio::time::Instant,
     heard_ns: AtomicU64,
 }
 
 impl Activity {
-    fn new() -> Self {
-        Self { origin: tokio::time::Instant::now(), heard_ns: AtomicU64::new(0) }
+    fn new(origin: tokio::time::Instant) -> Self {
+        let new = Self { origin, heard_ns: AtomicU64::new(0) };
+        new.mark();
+        new
     }
 
     /// Something came from the peer.
@@ -224,6 +253,7 @@ fn cost(message: &Bytes) -> usize {
 const MESSAGE: u8 = 0;
 const PING: u8 = 1;
 const PONG: u8 = 2;
+const BEAT: u8 = 3;
 /// What a waiting message counts beside its bytes, so that empty ones are bounded too.
 const MESSAGE_OVERHEAD_BYTES: usize = 64;
 /// Stands for a round trip time that is not known yet.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::limits::CONTROL_QUEUE_BYTES;
-use super::link::{LinkEvent, LinkHandle, QueueFull, supervise};
+use super::link::{Common, LinkEvent, LinkHandle, QueueFull, supervise};
 use super::probe::ProbeConfig;
 use super::status::LinkStatus;
 use crate::protocol::{LinkId, NodeId, Watch};
@@ -24,8 +24,7 @@ pub(super) struct Links {
     links: BTreeMap<LinkId, Entry>,
     opening: usize,
     last: u64,
-    probe: ProbeConfig,
-    events: mpsc::Sender<LinkEvent>,
+    common: Common,
 }
 
 struct Entry {
@@ -46,7 +45,8 @@ enum Stage {
 
 impl Links {
     pub(super) fn new(probe: ProbeConfig, events: mpsc::Sender<LinkEvent>) -> Self {
-        Self { links: BTreeMap::new(), opening: 0, last: 0, probe, events }
+        let common = Common::new(probe, CONTROL_QUEUE_BYTES, events);
+        Self { links: BTreeMap::new(), opening: 0, last: 0, common }
     }
 
     /// A link stands, that this node dialled or accepted: numbers it and starts its
@@ -56,10 +56,7 @@ impl Links {
         let id = LinkId(self.last);
         let Link { remote, control_sender, control_receiver, data_sender, data_receiver, .. } =
             link;
-        let events = self.events.clone();
-        let probe = ProbeConfig { leads: dialled, ..self.probe };
-        let queue = CONTROL_QUEUE_BYTES;
-        let handle = supervise(id, control_sender, control_receiver, probe, queue, events);
+        let handle = supervise(id, control_sender, control_receiver, dialled, &self.common);
         let data = DataLane { sender: data_sender, receiver: data_receiver };
         self.opening += 1;
         self.links.insert(

@@ -93,6 +93,7 @@
 //! One task a node, the driver, owns the control bus and feeds it: commands of the
 //! application, messages of links, time. Samples never pass through it (ARCHITECTURE.md).
 
+mod beats;
 mod builder;
 mod call;
 mod calls;

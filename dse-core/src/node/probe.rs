@@ -1,29 +1,36 @@
 //! Does the other end of a link live? (PROTOCOL.md §10.)
 //!
 //! One [`Prober`] a link, as pure as the protocol core: time is an argument, what is
-//! to be done comes out of [`Prober::poll`]. Whatever is heard from the peer is a
-//! sign of life, so a side pings only after it heard nothing for the interval, and
-//! the ping serves the other side too. Lanes repeat what gets lost, so one ping is
-//! enough: it leaves the peer the last third of the window to answer.
+//! to be done comes out of [`Prober::poll`]. It tells the peer that this node lives, if
+//! that watches it, and listens to the peer in one of three ways. Whatever is heard is a
+//! sign of life; a beat also says when the next will come. Only where neither came in
+//! time a side pings, shortly before it would take the peer for dead. Lanes repeat what
+//! gets lost, so one ping is enough.
+
+#[cfg(test)]
+mod tests;
 
 use core::time::Duration;
 
-use crate::protocol::{Instant, Watch};
+use super::beats::Beats;
+use crate::protocol::{Instant, Listen, Watch};
 
 /// How links are probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ProbeConfig {
-    /// Closely watched, a peer is down after this much silence; it is pinged after two
-    /// thirds of it.
+    /// Each node tells one of its watchers in each third of this that it lives. A closely
+    /// watched peer that says nothing else is down after this much silence; who told when
+    /// it will tell again has two thirds of it from then on.
     pub(crate) detect: Duration,
-    /// Lazily watched, a peer is pinged after this much silence.
-    pub(crate) lazy_every: Duration,
-    /// Lazily watched, a peer is down after this much silence.
-    pub(crate) lazy_down: Duration,
+    /// A peer to whom nobody else listens is pinged after this much silence, and others
+    /// that are not closely watched no sooner.
+    pub(crate) alone_every: Duration,
+    /// How long such a ping may take to be answered.
+    pub(crate) patience: Duration,
     /// How long a peer has to answer when it is asked for.
     pub(crate) verdict: Duration,
-    /// This end pings first; the other end waits a little longer, so that only one of
-    /// the two pings. True at the end that dialled.
+    /// This end pings first where nothing is told; the other end waits a little longer, so
+    /// that only one of the two pings. True at the end that dialled.
     pub(crate) leads: bool,
 }
 
@@ -31,8 +38,8 @@ impl Default for ProbeConfig {
     fn default() -> Self {
         Self {
             detect: Duration::from_millis(1500),
-            lazy_every: Duration::from_secs(90),
-            lazy_down: Duration::from_secs(120),
+            alone_every: Duration::from_secs(90),
+            patience: Duration::from_secs(30),
             verdict: Duration::from_millis(400),
             leads: true,
         }
@@ -42,6 +49,9 @@ impl Default for ProbeConfig {
 /// What a [`Prober`] wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
+    /// Tell the peer that this node lives, and in what time it will say so again; before
+    /// all else that waits.
+    Beat(Duration),
     /// Send a ping with this number, before all else that waits.
     Ping(u8),
     /// The peer lives: the verdict that [`Prober::probe`] asked for.
@@ -56,15 +66,20 @@ pub(crate) enum Act {
 #[derive(Debug)]
 pub(crate) struct Prober {
     config: ProbeConfig,
-    watch: Watch,
+    listen: Listen,
+    beats: Beats,
+    /// After how much silence a lazily watched peer is pinged.
+    lazy_every: Duration,
     /// This side does not read at present, so it can blame nobody.
     deaf: bool,
     heard_at: Instant,
+    /// By its last beat the peer is not down before this.
+    vouched: Instant,
     next_ping: Instant,
     /// When silence becomes a verdict.
     down_at: Instant,
-    /// The number of the last ping and when it was sent.
-    pinged: (u8, Instant),
+    /// The number of the last ping and when it was sent; none before the first.
+    pinged: Option<(u8, Instant)>,
     probe: Option<Probe>,
     /// A probe was asked for while another was under way.
     probe_again: bool,
@@ -87,21 +102,32 @@ struct Probe {
 /// overloaded; below, of the timer's grain.
 const LATE: Duration = Duration::from_millis(50);
 
-/// The end that does not lead waits for this part of the interval longer.
-const FOLLOWS_AFTER: u32 = 16;
+/// Where both ends may ping, the one that does not lead waits this much longer.
+const FOLLOWS_AFTER: Duration = Duration::from_secs(10);
+
+/// After how much silence a lazily watched peer is pinged, by a node with so many links:
+/// the pings of all of them together do not grow with their number.
+pub(crate) fn lazy_every(config: &ProbeConfig, links: usize) -> Duration {
+    config.alone_every.max(LAZY_EVERY_A_LINK * u32::try_from(links).unwrap_or(u32::MAX))
+}
+
+const LAZY_EVERY_A_LINK: Duration = Duration::from_secs(15);
 
 impl Prober {
     /// Watches closely; the first ping is due at once, so that the round trip time is
-    /// known.
+    /// known. `now` and all times after it are of the node's clock, for its beats.
     pub(crate) fn new(config: ProbeConfig, now: Instant) -> Self {
         Self {
             config,
-            watch: Watch::Close,
+            listen: Listen::Close,
+            beats: Beats::new(config.detect / 3),
+            lazy_every: config.alone_every,
             deaf: false,
             heard_at: now,
+            vouched: now,
             next_ping: now,
             down_at: now + config.detect,
-            pinged: (0, now),
+            pinged: None,
             probe: None,
             probe_again: false,
         }
@@ -109,22 +135,27 @@ impl Prober {
 
     /// Something came from the peer at `at`, which may be in the past.
     pub(crate) fn heard(&mut self, at: Instant) {
-        if at <= self.heard_at {
-            return;
+        if at > self.heard_at {
+            self.heard_at = at;
+            self.not_down_before(at + self.window());
         }
-        self.heard_at = at;
-        self.down_at = self.down_at.max(at + self.down_after());
-        // Who does not read does not answer pings: its own pings are all the peer hears.
-        let ping_due = self.probe.is_some_and(|probe| probe.ping.is_none());
-        if !self.deaf && !ping_due {
-            self.next_ping = self.next_ping.max(at + self.every());
+    }
+
+    /// The peer told that it lives and will say so again after `next`. It need not be
+    /// believed for longer than a node may need to tell three in turn.
+    pub(crate) fn beat(&mut self, next: Duration, now: Instant) {
+        self.heard(now);
+        let next = next.min(self.config.detect);
+        self.vouched = self.vouched.max(now + next + self.config.detect * 2 / 3);
+        if self.listen == Listen::Close {
+            self.not_down_before(self.vouched);
         }
     }
 
     /// The peer answered a ping. Returns the round trip time, if it was the last one.
     pub(crate) fn pong(&mut self, id: u8, now: Instant) -> Option<Duration> {
         self.heard(now);
-        let (last, sent_at) = self.pinged;
+        let (last, sent_at) = self.pinged?;
         if let Some(Probe { ping: Some(asked), answered, until, .. }) = &mut self.probe {
             // The answer to a later ping is as good.
             if id.wrapping_sub(*asked) <= last.wrapping_sub(*asked) {
@@ -135,14 +166,25 @@ impl Prober {
         (id == last).then(|| now.since(sent_at))
     }
 
-    /// Watches in this way from now on. The new window starts now.
+    /// Watches in this way from now on. A new window starts now.
     pub(crate) fn watch(&mut self, watch: Watch, now: Instant) {
-        if watch == self.watch {
+        self.beats.set_turn(watch.beats, now);
+        if watch.listen == self.listen {
             return;
         }
-        self.watch = watch;
-        self.next_ping = now.max(self.heard_at + self.every());
-        self.down_at = now + self.down_after();
+        self.listen = watch.listen;
+        self.down_at = now + self.window();
+        if self.listen == Listen::Close {
+            self.down_at = self.down_at.max(self.vouched);
+        }
+        if !self.must_ping() {
+            self.next_ping = self.ping_at();
+        }
+    }
+
+    /// After how much silence a lazily watched peer is pinged, from the next sign of life on.
+    pub(crate) fn set_lazy_every(&mut self, every: Duration) {
+        self.lazy_every = every;
     }
 
     /// Asks for a verdict: [`Act::Probed`] or [`Act::Unanswered`].
@@ -163,7 +205,7 @@ impl Prober {
     }
 
     /// This side stopped reading, or reads again. While it does not read it blames
-    /// nobody, and pings as if it watched closely, to be heard itself.
+    /// nobody, and pings often, to be heard itself.
     pub(crate) fn set_deaf(&mut self, deaf: bool, now: Instant) {
         if deaf == self.deaf {
             return;
@@ -184,13 +226,17 @@ impl Prober {
     /// When to call [`poll`](Self::poll) at the latest.
     pub(crate) fn deadline(&self) -> Instant {
         let deadline = self.next_ping.min(self.down_at);
-        self.probe.map_or(deadline, |probe| deadline.min(probe.until))
+        let probe = self.probe.map(|probe| probe.until);
+        self.beats.deadline().into_iter().chain(probe).fold(deadline, Instant::min)
     }
 
     /// The next thing to be done now; to be called until there is none. All that came
     /// in before `now` must have been told.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<Act> {
         self.allow_for_lateness(now);
+        if let Some(next) = self.beats.poll(now) {
+            return Some(Act::Beat(next));
+        }
         if let Some(probe) = self.probe {
             if probe.answered || (now >= probe.until && self.heard_late_in(probe)) {
                 self.probe = None;
@@ -223,12 +269,16 @@ impl Prober {
     }
 
     fn ping(&mut self, now: Instant) -> Act {
-        let id = self.pinged.0.wrapping_add(1);
-        self.pinged = (id, now);
+        let id = self.pinged.map_or(1, |(last, _)| last.wrapping_add(1));
+        self.pinged = Some((id, now));
         if let Some(Probe { ping: ping @ None, .. }) = &mut self.probe {
             *ping = Some(id);
         }
-        self.next_ping = now + if self.deaf { self.config.detect / 3 } else { self.every() };
+        self.next_ping = if self.deaf {
+            now + self.config.detect / 3
+        } else {
+            self.ping_at().max(now + self.answer_time())
+        };
         Act::Ping(id)
     }
 
@@ -242,7 +292,7 @@ impl Prober {
         if late < LATE {
             return;
         }
-        self.down_at = self.down_at.max(now) + late.min(self.down_after());
+        self.down_at = self.down_at.max(now) + late.min(self.window());
         if let Some(probe) = &mut self.probe {
             probe.until = probe.until.max(now) + late.min(self.config.verdict);
         }
@@ -250,206 +300,47 @@ impl Prober {
 
     /// Starts every window again.
     fn excuse(&mut self, now: Instant) {
-        self.down_at = now + self.down_after();
+        self.down_at = self.down_at.max(now + self.window());
         if let Some(probe) = &mut self.probe {
             probe.until = now + self.config.verdict;
         }
     }
 
-    fn every(&self) -> Duration {
-        let every = match self.watch {
-            Watch::Close => self.config.detect * 2 / 3,
-            Watch::Lazy => self.config.lazy_every,
-        };
-        if self.config.leads { every } else { every + every / FOLLOWS_AFTER }
-    }
-
-    fn down_after(&self) -> Duration {
-        match self.watch {
-            Watch::Close => self.config.detect,
-            Watch::Lazy => self.config.lazy_down,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The interval of pings while this side does not read.
-    const PING: Duration = Duration::from_millis(500);
-
-    fn at(ms: u64) -> Instant {
-        Instant::ZERO + Duration::from_millis(ms)
-    }
-
-    /// A prober that has sent its first ping at 0 and got the answer at 1 ms.
-    fn prober() -> Prober {
-        prober_with(ProbeConfig::default())
-    }
-
-    fn prober_with(config: ProbeConfig) -> Prober {
-        let mut prober = Prober::new(config, at(0));
-        assert_eq!(prober.poll(at(0)), Some(Act::Ping(1)));
-        assert_eq!(prober.pong(1, at(1)), Some(Duration::from_millis(1)));
-        prober
-    }
-
-    /// Runs timers as they come due; what they did, with when in milliseconds.
-    fn run(prober: &mut Prober, until: u64) -> Vec<(u64, Act)> {
-        let mut acts = Vec::new();
-        while prober.deadline() <= at(until) {
-            let now = prober.deadline();
-            while let Some(act) = prober.poll(now) {
-                acts.push((now.as_nanos() / 1_000_000, act));
-                if matches!(act, Act::Silent(_) | Act::Unanswered) {
-                    return acts;
-                }
-            }
-        }
-        acts
-    }
-
-    #[test]
-    fn closely_watched_silence_is_pinged_and_down_after_detect() {
-        let silent = Act::Silent(Duration::from_millis(1500));
-        let acts = run(&mut prober(), 10_000);
-        assert_eq!(acts, [(1001, Act::Ping(2)), (1501, silent)]);
-    }
-
-    #[test]
-    fn lazily_watched_silence_is_down_after_120_s() {
-        let mut prober = prober();
-        prober.watch(Watch::Lazy, at(1));
-        let silent = Act::Silent(Duration::from_secs(120));
-        let acts = run(&mut prober, 200_000);
-        assert_eq!(acts, [(90_001, Act::Ping(2)), (120_001, silent)]);
-    }
-
-    #[test]
-    fn who_hears_does_not_ping() {
-        let mut prober = prober();
-        for ms in (1..60_000).step_by(999) {
-            prober.heard(at(ms));
-            assert_eq!(prober.poll(at(ms)), None);
+    fn not_down_before(&mut self, at: Instant) {
+        self.down_at = self.down_at.max(at);
+        if !self.must_ping() {
+            self.next_ping = self.next_ping.max(self.ping_at());
         }
     }
 
-    #[test]
-    fn the_ping_of_the_end_that_leads_serves_both() {
-        let follows = ProbeConfig { leads: false, ..ProbeConfig::default() };
-        let (mut a, mut b) = (prober(), prober_with(follows));
-        let mut pings = 0;
-        for ms in 2..10_000 {
-            if let Some(Act::Ping(id)) = a.poll(at(ms)) {
-                b.heard(at(ms));
-                a.pong(id, at(ms + 1));
-                pings += 1;
-            }
-            assert_eq!(b.poll(at(ms)), None, "it hears of the other in time");
+    /// A ping is due whatever is heard: the first, one that a probe waits for, or any while
+    /// this side does not read. Then it does not answer pings: its own are what the peer
+    /// hears.
+    fn must_ping(&self) -> bool {
+        self.deaf || self.pinged.is_none() || self.probe.is_some_and(|probe| probe.ping.is_none())
+    }
+
+    /// When silence makes this side ping: in time for an answer.
+    fn ping_at(&self) -> Instant {
+        let down_at = self.down_at.since(Instant::ZERO);
+        Instant::ZERO + down_at.saturating_sub(self.answer_time())
+    }
+
+    /// How long the peer has to answer a ping that asks whether it is down.
+    fn answer_time(&self) -> Duration {
+        match self.listen {
+            Listen::Close => self.config.verdict.min(self.config.detect / 3),
+            Listen::Lazy | Listen::Alone if self.config.leads => self.config.patience,
+            Listen::Lazy | Listen::Alone => self.config.patience - FOLLOWS_AFTER,
         }
-        assert_eq!(pings, 9, "one each second is enough");
     }
 
-    #[test]
-    fn the_end_that_follows_pings_if_the_other_does_not() {
-        let follows = ProbeConfig { leads: false, ..ProbeConfig::default() };
-        let acts = run(&mut prober_with(follows), 10_000);
-        assert_eq!(acts.first(), Some(&(1063, Act::Ping(2))));
-        assert_eq!(acts.last().map(|(ms, _)| *ms), Some(1501));
-    }
-
-    #[test]
-    fn traffic_in_the_past_counts_from_when_it_came() {
-        let mut prober = prober();
-        prober.heard(at(300));
-        prober.heard(at(200));
-        assert_eq!(prober.deadline(), at(1300));
-    }
-
-    #[test]
-    fn a_change_to_close_watching_starts_a_window_and_pings() {
-        let mut prober = prober();
-        prober.watch(Watch::Lazy, at(1));
-        prober.watch(Watch::Close, at(10_000));
-        let acts = run(&mut prober, 100_000);
-        assert_eq!(acts.first(), Some(&(10_000, Act::Ping(2))));
-        assert_eq!(acts.last(), Some(&(11_500, Act::Silent(Duration::from_millis(11_499)))));
-    }
-
-    #[test]
-    fn a_probe_is_answered_by_its_pong_only() {
-        let mut prober = prober();
-        prober.probe(at(100));
-        assert_eq!(prober.poll(at(100)), Some(Act::Ping(2)));
-        prober.heard(at(101));
-        prober.pong(1, at(102));
-        assert_eq!(prober.poll(at(102)), None);
-        prober.pong(2, at(103));
-        assert_eq!(prober.poll(at(103)), Some(Act::Probed));
-        assert_eq!(prober.poll(at(103)), None);
-    }
-
-    #[test]
-    fn an_unanswered_probe_is_a_verdict_after_400_ms() {
-        let mut prober = prober();
-        prober.watch(Watch::Lazy, at(1));
-        prober.probe(at(100));
-        // What was in the buffers already.
-        prober.heard(at(150));
-        assert_eq!(run(&mut prober, 10_000), [(100, Act::Ping(2)), (500, Act::Unanswered)]);
-    }
-
-    #[test]
-    fn fresh_traffic_answers_a_probe_at_its_end() {
-        let mut prober = prober();
-        prober.probe(at(100));
-        assert_eq!(prober.poll(at(100)), Some(Act::Ping(2)));
-        prober.heard(at(350));
-        assert_eq!(run(&mut prober, 500), [(500, Act::Probed)]);
-    }
-
-    #[test]
-    fn a_probe_during_a_hints_probe_asks_anew() {
-        let mut prober = prober();
-        prober.hint(at(100));
-        assert_eq!(prober.poll(at(100)), Some(Act::Ping(2)));
-        prober.probe(at(110));
-        prober.pong(2, at(120));
-        assert_eq!(prober.poll(at(120)), Some(Act::Ping(3)), "the hint's outcome is not told");
-        prober.pong(3, at(130));
-        assert_eq!(prober.poll(at(130)), Some(Act::Probed));
-    }
-
-    #[test]
-    fn a_late_timer_blames_nobody() {
-        let mut prober = prober();
-        run(&mut prober, 1001);
-        // The machine slept through the verdict at 1501.
-        assert_eq!(prober.poll(at(60_000)), Some(Act::Ping(3)));
-        let acts = run(&mut prober, 100_000);
-        assert_eq!(acts.last().map(|(ms, _)| *ms), Some(61_500));
-    }
-
-    #[test]
-    fn a_late_timer_extends_a_probe() {
-        let mut prober = prober();
-        prober.probe(at(100));
-        assert_eq!(prober.poll(at(100)), Some(Act::Ping(2)));
-        assert_eq!(prober.poll(at(700)), None);
-        prober.pong(2, at(800));
-        assert_eq!(prober.poll(at(800)), Some(Act::Probed));
-    }
-
-    #[test]
-    fn who_does_not_read_pings_and_blames_nobody() {
-        let mut prober = prober();
-        prober.watch(Watch::Lazy, at(1));
-        prober.set_deaf(true, at(2));
-        let acts = run(&mut prober, 200_000);
-        assert!(acts.iter().all(|(_, act)| matches!(act, Act::Ping(_))), "{acts:?}");
-        assert_eq!(acts.len(), 399);
-        prober.set_deaf(false, at(200_000));
-        assert!(prober.deadline() > at(200_000) && prober.deadline() <= at(200_000) + PING);
+    /// How much silence makes the peer down, if it told nothing.
+    fn window(&self) -> Duration {
+        match self.listen {
+            Listen::Close => self.config.detect,
+            Listen::Lazy => self.lazy_every + self.config.patience,
+            Listen::Alone => self.config.alone_every + self.config.patience,
+        }
     }
 }

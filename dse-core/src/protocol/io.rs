@@ -191,7 +191,8 @@ pub enum Output {
         /// The message.
         bytes: Bytes,
     },
-    /// Watch the link in this way from now on.
+    /// From now on the link is watched in this way. Given as a link opens, and again when
+    /// the membership changes it.
     Watch {
         /// The link.
         link: LinkId,
@@ -208,13 +209,35 @@ pub enum Output {
     Event(Event),
 }
 
-/// How a link is watched.
+/// How the two ends of a link watch each other, as far as this end has a part in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Watch {
-    /// A dead peer is known within `detect_ms`.
+pub struct Watch {
+    /// How this node listens to the peer.
+    pub listen: Listen,
+    /// The peer's turn among this node's watchers, whom it tells that it lives, if the peer
+    /// is one of them.
+    pub beats: Option<BeatTurn>,
+}
+
+/// How a node listens to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// As one of its watchers, each of whom it tells in turn that it lives.
     Close,
-    /// A dead peer is known once somebody else tells, and by itself much later.
+    /// A dead peer is known once one of its watchers tells, and by itself much later: the
+    /// more links this node has, the later.
     Lazy,
+    /// Nobody else listens: the peer is a guest.
+    Alone,
+}
+
+/// The turn of one of those whom a node tells that it lives, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BeatTurn {
+    /// Which, counted from 0.
+    pub number: u32,
+    /// How many there are: at least one.
+    pub of: u32,
 }
 
 /// What happened.

@@ -348,7 +348,7 @@ impl ControlBus {
         if replaced.is_none() && info.role == Role::Member {
             self.watch_with(&node);
         }
-        self.outbox.push(Output::Watch { link: id, watch: self.watch_of(&node) });
+        self.outbox.push(Output::Watch { link: id, watch: self.watch_of(&info) });
         self.outbox.event(Event::LinkOpened { link: id, peer: info.clone() });
         if let Some(old) = replaced {
             self.links.remove(&old);

@@ -38,8 +38,8 @@ pub use config::Config;
 pub use declaration::{Declaration, IndexVersion, Kind};
 pub use errors::{CommandError, DialError, StatsError, StopReason};
 pub use io::{
-    Command, Counters, Deadline, DialId, Event, Input, LinkId, Match, Missing, MissingReason,
-    Output, PeerInfo, PeerStatus, Report, SubscriptionId, Ticket, Watch,
+    BeatTurn, Command, Counters, Deadline, DialId, Event, Input, LinkId, Listen, Match, Missing,
+    MissingReason, Output, PeerInfo, PeerStatus, Report, SubscriptionId, Ticket, Watch,
 };
 pub use key::{Key, KeyExpr};
 pub use message::{

@@ -43,7 +43,7 @@ pub(super) fn place(node: &NodeId) -> u64 {
 }
 
 /// How high one member ranks as a watcher of another. The same both ways, so that who
-/// watches is mostly watched by the same: one probe serves both.
+/// watches is mostly watched by the same: on few links one end hears nothing and has to ask.
 pub(super) fn score(one: u64, other: u64) -> u64 {
     mix(one ^ other)
 }

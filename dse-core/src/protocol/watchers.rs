@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::bus::{ControlBus, Phase};
-use super::io::{LinkId, Output, Watch};
+use super::io::{BeatTurn, LinkId, Listen, Output, PeerInfo, Watch};
 use super::limits;
 use super::message::{Message, Role, Suspect};
 use super::names::{Incarnation, NodeId};
@@ -18,7 +18,7 @@ pub(super) struct Watchers {
     seats: BTreeMap<NodeId, Seat>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Seat {
     place: u64,
     /// The highest ranks among all others, the highest first.
@@ -32,6 +32,15 @@ struct Rank {
     place: u64,
 }
 
+/// What follows from a member that is gone.
+#[derive(Debug, Default)]
+struct Left {
+    /// Whom it watched.
+    watched: Vec<NodeId>,
+    /// Whose links are watched in another way because of it.
+    changed: Vec<NodeId>,
+}
+
 impl Seat {
     fn new(place: u64) -> Self {
         Self { place, watchers: [None; limits::WATCHERS] }
@@ -39,6 +48,19 @@ impl Seat {
 
     fn is_watched_by(&self, place: u64) -> bool {
         self.watchers.iter().flatten().any(|rank| rank.place == place)
+    }
+
+    /// When the member tells another that it lives, if the other watches it.
+    fn turn_of(&self, place: u64) -> Option<BeatTurn> {
+        let places = || (0..).zip(self.watchers.iter().flatten().map(|rank| rank.place));
+        let (number, _) = places().find(|(_, at)| *at == place)?;
+        let (last, _) = places().last()?;
+        Some(BeatTurn { number, of: last + 1 })
+    }
+
+    /// Does the member tell this other one in another turn than in `now`?
+    fn tells_otherwise(&self, now: &Self, place: u64) -> bool {
+        self.watchers != now.watchers && self.turn_of(place) != now.turn_of(place)
     }
 
     /// Takes another member for a watcher if it ranks high enough.
@@ -50,52 +72,81 @@ impl Seat {
             }
         }
     }
+
+    /// Looks for watchers among all these.
+    fn look_among(&mut self, places: &[u64]) {
+        *self = Self::new(self.place);
+        for other in places {
+            if *other != self.place {
+                self.consider(*other);
+            }
+        }
+    }
 }
 
 impl Watchers {
-    /// A member comes. Gives those that `me` does not watch any more because of it.
+    /// A member comes. Gives those whose links `me` watches in another way because of it.
     pub(super) fn join(&mut self, node: &NodeId, me: &NodeId) -> Vec<NodeId> {
-        let (mut new, mine) = (Seat::new(place(node)), place(me));
-        let mut dropped = Vec::new();
         self.seats.remove(node);
+        let mut new = Seat::new(place(node));
+        let before = self.seat_of(me);
+        if let Some(seat) = self.seats.get_mut(me) {
+            seat.consider(new.place);
+        }
+        let after = self.seat_of(me);
+        let told_anew = |place| before.tells_otherwise(&after, place);
+        let mut changed = Vec::new();
         for (id, seat) in &mut self.seats {
             new.consider(seat.place);
-            let before = seat.is_watched_by(mine);
+            if id == me {
+                continue;
+            }
+            let listened = seat.is_watched_by(after.place);
             seat.consider(new.place);
-            if before && !seat.is_watched_by(mine) {
-                dropped.push(id.clone());
+            if listened != seat.is_watched_by(after.place) || told_anew(seat.place) {
+                changed.push(id.clone());
             }
         }
         self.seats.insert(node.clone(), new);
-        dropped
+        changed
     }
 
-    /// A member goes. Gives those that it watched, each with whether `me` watches it now
-    /// in its stead.
-    pub(super) fn leave(&mut self, node: &NodeId, me: &NodeId) -> Vec<(NodeId, bool)> {
-        let Some(gone) = self.seats.remove(node) else { return Vec::new() };
-        let mine = place(me);
+    /// A member goes.
+    fn leave(&mut self, node: &NodeId, me: &NodeId) -> Left {
+        let Some(gone) = self.seats.remove(node) else { return Left::default() };
         let places: Vec<u64> = self.seats.values().map(|seat| seat.place).collect();
-        let mut watched = Vec::new();
-        for (id, seat) in &mut self.seats {
-            if !seat.is_watched_by(gone.place) {
-                continue;
-            }
-            let before = seat.is_watched_by(mine);
-            *seat = Seat::new(seat.place);
-            for other in &places {
-                if *other != seat.place {
-                    seat.consider(*other);
-                }
-            }
-            watched.push((id.clone(), !before && seat.is_watched_by(mine)));
+        let before = self.seat_of(me);
+        if let Some(seat) = self.seats.get_mut(me).filter(|seat| seat.is_watched_by(gone.place)) {
+            seat.look_among(&places);
         }
-        watched
+        let after = self.seat_of(me);
+        let told_anew = |place| before.tells_otherwise(&after, place);
+        let mut left = Left::default();
+        for (id, seat) in self.seats.iter_mut().filter(|(id, _)| *id != me) {
+            let listened = seat.is_watched_by(after.place);
+            if seat.is_watched_by(gone.place) {
+                seat.look_among(&places);
+                left.watched.push(id.clone());
+            }
+            if listened != seat.is_watched_by(after.place) || told_anew(seat.place) {
+                left.changed.push(id.clone());
+            }
+        }
+        left
+    }
+
+    fn seat_of(&self, node: &NodeId) -> Seat {
+        self.seats.get(node).copied().unwrap_or_else(|| Seat::new(place(node)))
     }
 
     /// Is `node` one of the watchers of `of`?
     fn watches(&self, node: &NodeId, of: &NodeId) -> bool {
         self.seats.get(of).is_some_and(|seat| seat.is_watched_by(place(node)))
+    }
+
+    /// When `of` tells `node` that it lives.
+    fn turn(&self, node: &NodeId, of: &NodeId) -> Option<BeatTurn> {
+        self.seats.get(of)?.turn_of(place(node))
     }
 }
 
@@ -105,38 +156,45 @@ impl ControlBus {
         if self.config.role == Role::Guest {
             return;
         }
-        for other in self.watchers.join(node, &self.config.node) {
-            if let Some(link) = self.peers.link_of(&other) {
-                self.outbox.push(Output::Watch { link, watch: Watch::Lazy });
-            }
-        }
+        let changed = self.watchers.join(node, &self.config.node);
+        self.watch_anew(&changed);
     }
 
-    /// How this node watches a peer. A guest watches nobody closely and is watched
-    /// closely by nobody.
-    pub(super) fn watch_of(&self, node: &NodeId) -> Watch {
-        if self.watchers.watches(&self.config.node, node) { Watch::Close } else { Watch::Lazy }
+    /// How this node watches a peer. A guest watches nobody closely, and no member watches
+    /// a guest for others.
+    pub(super) fn watch_of(&self, peer: &PeerInfo) -> Watch {
+        let (me, node) = (&self.config.node, &peer.node);
+        let listen = if peer.role == Role::Guest {
+            Listen::Alone
+        } else if self.watchers.watches(me, node) {
+            Listen::Close
+        } else {
+            Listen::Lazy
+        };
+        Watch { listen, beats: self.watchers.turn(node, me) }
+    }
+
+    fn watch_anew(&mut self, changed: &[NodeId]) {
+        for node in changed {
+            let Some(peer) = self.peers.get(node) else { continue };
+            let Some(open) = peer.open else { continue };
+            let watch = self.watch_of(&peer.info);
+            self.outbox.push(Output::Watch { link: open.link, watch });
+        }
     }
 
     /// A member has no open link any more: others watch whom it watched. Gives their
     /// links.
     pub(super) fn watch_without(&mut self, node: &NodeId) -> Vec<LinkId> {
-        let watched = self.watchers.leave(node, &self.config.node);
-        let mut links = Vec::new();
-        for (other, taken_over) in watched {
-            let Some(link) = self.peers.link_of(&other) else { continue };
-            if taken_over {
-                self.outbox.push(Output::Watch { link, watch: Watch::Close });
-            }
-            links.push(link);
-        }
-        links
+        let Left { watched, changed } = self.watchers.leave(node, &self.config.node);
+        self.watch_anew(&changed);
+        watched.iter().filter_map(|other| self.peers.link_of(other)).collect()
     }
 
     /// A member is gone without a word. Its watchers tell the others, and everybody looks
     /// after those whom it watched, who may have died with it.
     pub(super) fn member_died(&mut self, node: &NodeId, incarnation: Incarnation) {
-        let watched = self.watch_of(node) == Watch::Close;
+        let watched = self.watchers.watches(&self.config.node, node);
         let left_alone = self.watch_without(node);
         if self.phase != Phase::Running {
             return;
@@ -191,29 +249,37 @@ mod tests {
         let (me, mut watchers, mut members) = (id(0), Watchers::default(), BTreeSet::new());
         watchers.join(&me, &me);
         members.insert(me.clone());
-        let mut mine = BTreeSet::new();
+        let is = |watchers: &Watchers, node: &NodeId| {
+            (watchers.watches(&me, node), watchers.turn(node, &me))
+        };
+        let mut told = BTreeMap::new();
         // Any order of comings and goings does: a multiplier makes one.
         for step in 1..400_u64 {
             let node = id(1 + step * 7919 % 41);
-            if members.remove(&node) {
-                mine.remove(&node);
-                for (other, taken_over) in watchers.leave(&node, &me) {
-                    assert!(!taken_over || mine.insert(other), "told twice to watch");
-                }
+            let changed = if members.remove(&node) {
+                told.remove(&node);
+                watchers.leave(&node, &me).changed
             } else {
-                for other in watchers.join(&node, &me) {
-                    assert!(mine.remove(&other), "told to stop what it never did");
-                }
-                if watchers.watches(&me, &node) {
-                    mine.insert(node.clone());
-                }
+                let changed = watchers.join(&node, &me);
+                told.insert(node.clone(), is(&watchers, &node));
                 members.insert(node);
+                changed
+            };
+            for other in changed {
+                let now = is(&watchers, &other);
+                assert_ne!(told.insert(other, now), Some(now), "told of no change");
             }
-            mine.remove(&me);
             for member in &members {
-                assert_eq!(watchers_of(&watchers, member), by_definition(&members, member));
-                let watched = *member != me && watchers.watches(&me, member);
-                assert_eq!(mine.contains(member), watched, "what was told and what is");
+                let by = watchers_of(&watchers, member);
+                assert_eq!(by, by_definition(&members, member));
+                let numbers = by.iter().map(|it| watchers.turn(it, member)).collect::<Vec<_>>();
+                for number in 0..by.len() as u32 {
+                    let turn = BeatTurn { number, of: by.len() as u32 };
+                    assert!(numbers.contains(&Some(turn)), "each has a turn: {numbers:?}");
+                }
+                if *member != me {
+                    assert_eq!(told.get(member), Some(&is(&watchers, member)), "told and is");
+                }
             }
         }
     }

@@ -37,8 +37,9 @@ pub struct PlanArgs {
 
 const EXAMPLES: &str = "\
 Messages and bytes are those of the control bus, sized by the codec that sends them. What
-data the nodes exchange, the headers and handshakes of transports, and the probes of links
-(about four closely watched links a node, on a bus of any size) come on top. Memory is an
+data the nodes exchange, the headers and handshakes of transports, and the frames by which
+nodes know that others live (two small ones a second from each node, on a bus of any size)
+come on top. Memory is an
 estimate from processes that were measured; docs/scale.md says how, and from which size on
 one bus is too large.
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dse_core::protocol::{DialId, Endpoint, Input, LinkId, Watch};
+use dse_core::protocol::{DialId, Endpoint, Input, LinkId, Listen, Watch};
 
 use super::laws::history::LifeId;
 use super::{Action, Node, Random, World, nanos, number, place_of};
@@ -69,8 +69,12 @@ pub(super) struct End {
     /// What is under way to this end, and when it is due.
     pub(super) lane: VecDeque<(u64, Lane)>,
     last_due: u64,
-    /// How this end watches the other.
+    /// How this end watches the other, and tells it that it lives.
     pub(super) watch: Watch,
+    /// Since when it listens in this way.
+    pub(super) listens_since: u64,
+    /// When a message or an answer to a probe came last.
+    pub(super) heard_at: u64,
     /// Nothing is heard of the other end.
     pub(super) silent: bool,
     /// Counts changes of mind about when silence is noticed.
@@ -169,6 +173,7 @@ impl World {
             return false;
         }
         let to = end.node;
+        end.heard_at = now;
         match end.lane.pop_front() {
             Some((_, Lane::Message(bytes))) => {
                 self.give(to, Input::Message { link: number(link, side), bytes });
@@ -248,7 +253,9 @@ impl End {
             state,
             lane: VecDeque::new(),
             last_due,
-            watch: Watch::Close,
+            watch: Watch { listen: Listen::Close, beats: None },
+            listens_since: last_due,
+            heard_at: last_due,
             silent: false,
             suspicion: 0,
             probes: VecDeque::new(),

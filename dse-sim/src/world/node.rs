@@ -36,6 +36,8 @@ pub struct Node {
     pub engine: Engine,
     pub(super) config: Option<Config>,
     pub(super) clock: Clock,
+    /// When it begins to tell its watchers that it lives, one after the other.
+    pub(super) phase: u64,
     /// Where it can be dialled.
     pub(super) listens: Vec<Endpoint>,
     /// The ends of links that it has.
@@ -97,6 +99,7 @@ impl Node {
             engine: Engine::Nothing,
             config: None,
             clock: Clock::default(),
+            phase: 0,
             listens: Vec::new(),
             ends: BTreeSet::new(),
             due: None,
@@ -129,6 +132,7 @@ impl Node {
     pub(super) fn start(&mut self, config: Config, seed: u64, world: u64) {
         self.begin(&config);
         let now = self.clock.shows(world);
+        self.phase = seed;
         self.engine = Engine::Core(Box::new(ControlBus::new(config, seed, now)));
     }
 

@@ -2,26 +2,30 @@
 
 use std::time::Duration;
 
-use dse_core::protocol::{Input, LinkId, Watch};
+use dse_core::protocol::{BeatTurn, Input, LinkId, Listen, Watch};
 
 use super::network::State;
 use super::{Action, World, nanos, number, place_of};
 
 impl World {
-    /// An end of a link watches in this way from now on, and its window begins anew.
+    /// A link is watched in this way from now on. Where its end listens in another way, its
+    /// window begins anew.
     pub(super) fn watch(&mut self, link: LinkId, watch: Watch) {
         let (link, side) = place_of(link);
+        let now = self.now;
         let end = &mut self.links[link].ends[side];
-        if end.watch == watch {
-            return;
+        let before = std::mem::replace(&mut end.watch, watch);
+        if before.listen != watch.listen {
+            end.listens_since = now;
+            if end.silent {
+                end.silent = false;
+                end.suspicion += 1;
+            }
         }
-        end.watch = watch;
-        if end.silent {
-            end.silent = false;
-            end.suspicion += 1;
+        if before != watch {
+            self.listen_for(link, side);
+            self.listen_for(link, 1 - side);
         }
-        self.listen_for(link, side);
-        self.listen_for(link, 1 - side);
     }
 
     /// Looks whether an end hears of the other, and plans its fall if it has just ceased
@@ -32,15 +36,13 @@ impl World {
         if end.state == State::Gone || end.blind || end.silent == silent {
             return;
         }
-        let window = self.window(end.watch);
-        // The last sign of life came up to one probe earlier.
-        let window = window - self.random.below(window * 2 / 3);
+        let falls_at = self.bears_silence_until(link, side);
         let end = &mut self.links[link].ends[side];
         end.silent = silent;
         end.suspicion += 1;
         if silent {
             let suspicion = end.suspicion;
-            self.plan(self.now + window, Action::Fall { link, side, suspicion });
+            self.plan(falls_at, Action::Fall { link, side, suspicion });
         }
     }
 
@@ -58,17 +60,50 @@ impl World {
         {
             return false;
         }
-        // Where pings do not get through there are no pongs: what is heard is the other's
-        // own pings, and who watches lazily seldom sends one.
+        // Where pings do not get through there are no pongs: what is heard are the other's
+        // beats, or its own pings until it falls; and who watches lazily seldom asks.
         let pings_arrive = !self.blocked.contains(&(end.node, other.node));
-        pings_arrive || end.watch == Watch::Lazy || other.watch == Watch::Close
+        pings_arrive
+            || end.watch.listen != Listen::Close
+            || other.watch.listen == Listen::Close
+            || other.watch.beats.is_some()
     }
 
-    fn window(&self, watch: Watch) -> u64 {
-        nanos(match watch {
-            Watch::Close => self.options.detect,
-            Watch::Lazy => LAZY,
-        })
+    /// When an end that hears nothing from now on takes the other for dead.
+    fn bears_silence_until(&mut self, link: usize, side: usize) -> u64 {
+        let ends = &self.links[link].ends;
+        let (end, other) = (&ends[side], &ends[1 - side]);
+        let detect = nanos(self.options.detect);
+        let (since, every, patience) = match end.watch.listen {
+            Listen::Close => {
+                let since = end.heard_at.max(end.listens_since);
+                if let Some(turn) = other.watch.beats {
+                    // The last beat said when the next would come.
+                    let next = self.next_beat(other.node, turn);
+                    return (since + detect).max(next + detect * 2 / 3);
+                }
+                let answer = nanos(PROBE).min(detect / 3);
+                (since, detect - answer, answer)
+            }
+            Listen::Lazy => {
+                let links = self.nodes[end.node].ends.len() as u64;
+                let every = nanos(ALONE).max(nanos(LAZY_A_LINK) * links);
+                (end.listens_since, every, nanos(PATIENCE))
+            }
+            Listen::Alone => (end.listens_since, nanos(ALONE), nanos(PATIENCE)),
+        };
+        // Without beats an end asks now and then; the last answer may be as old as that.
+        let answered_at = self.now.saturating_sub(self.random.below(every)).max(since);
+        answered_at + every + patience
+    }
+
+    /// When a node tells the one who has this turn next that it lives.
+    fn next_beat(&self, node: usize, turn: BeatTurn) -> u64 {
+        let slot = nanos(self.options.detect) / 3;
+        let round = slot * u64::from(turn.of);
+        let begins = (self.nodes[node].phase % round + slot * u64::from(turn.number)) % round;
+        let since_last = (self.now + round - begins) % round;
+        self.now + round - since_last
     }
 
     pub(super) fn probe(&mut self, link: LinkId) {
@@ -99,6 +134,7 @@ impl World {
         let (node, until) = (end.node, end.probes.front().copied());
         if until.is_some() && answered {
             end.probes.pop_front();
+            end.heard_at = self.now;
             self.give(node, Input::Probed { link: number(link, side) });
         } else if let Some(until) = until {
             if until <= self.now {
@@ -126,7 +162,12 @@ impl World {
     }
 }
 
-/// How long a silent peer stays unnoticed on a lazily watched link.
-const LAZY: Duration = Duration::from_secs(120);
+/// After how much silence a peer is pinged to whom nobody else listens, and others that are
+/// not closely watched at the least.
+const ALONE: Duration = Duration::from_secs(90);
+/// After how much silence a lazily watched peer is pinged, for each link of the node.
+const LAZY_A_LINK: Duration = Duration::from_secs(15);
+/// How long such a ping waits for its answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a probe waits for its echo.
 const PROBE: Duration = Duration::from_millis(400);

@@ -177,7 +177,7 @@ impl World {
         self.node(name).report(ticket).expect("it was waited for").clone()
     }
 
-    /// How an end of a link is watched.
+    /// How an end of a link is watched, and when it tells the other that it lives.
     pub fn watched(&self, link: LinkId) -> Watch {
         let (link, side) = place_of(link);
         self.links[link].ends[side].watch

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use dse_core::protocol::wire::{self, Decoded};
 use dse_core::protocol::{
     Command, Config, ControlBus, DialId, Event, Incarnation, Input, Instant, LinkId, Message,
-    Output, Role, SubscriptionId, Ticket, limits,
+    Output, Role, SubscriptionId, Ticket, Watch, limits,
 };
 
 use super::model::Model;
@@ -42,6 +42,8 @@ struct Line {
     spoken: bool,
     /// Bytes that came in parts of messages of which more is to come, by kind.
     in_parts: [usize; 5],
+    /// How it is watched, once that was told.
+    watch: Option<Watch>,
 }
 
 impl Trial {
@@ -347,7 +349,15 @@ impl Trial {
                 assert!(self.lines.remove(link).is_some(), "no link {link:?} to close");
             }
             Output::Send { link, bytes } => self.sent(*link, bytes),
-            Output::Watch { link, .. } | Output::Probe { link } => {
+            Output::Watch { link, watch } => {
+                let Some(line) = self.lines.get_mut(link) else {
+                    panic!("no link for {output:?}");
+                };
+                assert_ne!(line.watch.replace(*watch), Some(*watch), "told twice");
+                let turn = watch.beats.map_or(0..1, |turn| turn.number..turn.of);
+                assert!(!turn.is_empty() && turn.end as usize <= limits::WATCHERS, "{watch:?}");
+            }
+            Output::Probe { link } => {
                 assert!(self.lines.contains_key(link), "no link for {output:?}");
             }
             Output::Event(Event::Done { ticket, .. }) => self.replied(*ticket),

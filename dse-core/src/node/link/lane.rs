@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{PING, PONG};
+use super::{BEAT, PING, PONG};
 use crate::transport::{ControlReceiver, ControlSender, TransportError};
 
 /// Both halves of a control lane.
@@ -16,10 +17,12 @@ pub(super) struct Lane {
     pub(super) sending: VecDeque<Bytes>,
     probes_in_front: usize,
     unflushed: bool,
-    /// The ping and the pong that are due. A newer one takes the place of an older one,
-    /// so that a peer that only pings cannot fill memory.
+    /// The ping, the pong and the beat that are due. A newer one takes the place of an
+    /// older one, so that a peer that only pings cannot fill memory.
     pub(super) ping: Option<u8>,
     pub(super) pong: Option<u8>,
+    /// In what time the next follows.
+    pub(super) beat: Option<Duration>,
 }
 
 impl Lane {
@@ -32,6 +35,7 @@ impl Lane {
             unflushed: false,
             ping: None,
             pong: None,
+            beat: None,
         }
     }
 
@@ -58,16 +62,17 @@ impl Lane {
     }
 
     /// Probes overtake the messages that wait. None is added while others stand before
-    /// them, so that there are never more than two.
+    /// them, so that there are never more than three.
     fn queue_probes(&mut self) {
         if self.probes_in_front > 0 {
             return;
         }
-        for (kind, id) in [(PING, self.ping.take()), (PONG, self.pong.take())] {
-            if let Some(id) = id {
-                self.sending.push_front(Bytes::copy_from_slice(&[kind, id]));
-                self.probes_in_front += 1;
-            }
+        let ping = self.ping.take().map(|id| Bytes::copy_from_slice(&[PING, id]));
+        let pong = self.pong.take().map(|id| Bytes::copy_from_slice(&[PONG, id]));
+        let beat = self.beat.take().map(beat);
+        for frame in [beat, ping, pong].into_iter().flatten() {
+            self.sending.push_front(frame);
+            self.probes_in_front += 1;
         }
     }
 
@@ -93,6 +98,13 @@ impl Lane {
             Err(_gone) => Poll::Ready(()),
         }
     }
+}
+
+/// A beat after which the next follows in this time.
+fn beat(next: Duration) -> Bytes {
+    let ms = u16::try_from(next.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
+    let [high, low] = ms.to_be_bytes();
+    Bytes::copy_from_slice(&[BEAT, high, low])
 }
 
 /// Most batches that are read and dropped before other tasks get their turn.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use bytes::{Buf, Bytes};
 
 use super::lane::Lane;
 use super::outlet::{NoDriver, Outlet};
-use super::{Activity, Ending, LinkEventKind, MESSAGE, PING, PONG, Shared, cost};
-use crate::node::probe::{Act, ProbeConfig, Prober};
+use super::{Activity, BEAT, Common, Ending, LinkEventKind, MESSAGE, PING, PONG, Shared, cost};
+use crate::node::probe::{Act, ProbeConfig, Prober, lazy_every};
 use crate::transport::{Received, TransportError};
 
 /// What the task of a link holds.
@@ -28,16 +29,19 @@ pub(super) struct Supervisor {
     queue_bytes: usize,
     shared: Arc<Shared>,
     activity: Arc<Activity>,
+    probe: ProbeConfig,
+    links: Counted,
 }
 
 impl Supervisor {
     pub(super) fn new(
         lane: Lane,
-        probe: ProbeConfig,
-        queue_bytes: usize,
+        common: &Common,
+        dialled: bool,
         shared: Arc<Shared>,
         activity: Arc<Activity>,
     ) -> Self {
+        let probe = ProbeConfig { leads: dialled, ..common.probe };
         Self {
             lane,
             prober: Prober::new(probe, activity.now()),
@@ -45,9 +49,11 @@ impl Supervisor {
             received: Vec::new(),
             inbox: VecDeque::new(),
             inbox_bytes: 0,
-            queue_bytes,
+            queue_bytes: common.queue_bytes,
             shared,
             activity,
+            probe,
+            links: Counted::new(common.count.clone()),
         }
     }
 
@@ -152,6 +158,10 @@ impl Supervisor {
                     self.inbox.push_back(LinkEventKind::Message(frame));
                 }
                 (Some(PING), 2) => self.lane.pong = Some(frame[1]),
+                (Some(BEAT), 3) => {
+                    let next_ms = u16::from_be_bytes([frame[1], frame[2]]);
+                    self.prober.beat(Duration::from_millis(next_ms.into()), now);
+                }
                 (Some(PONG), 2) => {
                     if let Some(rtt) = self.prober.pong(frame[1], now) {
                         self.shared.note_rtt(rtt);
@@ -169,10 +179,12 @@ impl Supervisor {
     }
 
     fn act(&mut self) -> Result<(), String> {
+        self.prober.set_lazy_every(lazy_every(&self.probe, self.links.count()));
         self.prober.heard(self.activity.heard_at());
         let now = self.activity.now();
         while let Some(act) = self.prober.poll(now) {
             match act {
+                Act::Beat(next) => self.lane.beat = Some(next),
                 Act::Ping(id) => self.lane.ping = Some(id),
                 Act::Probed => self.inbox.push_back(LinkEventKind::Probed),
                 Act::Silent(silence) => {
@@ -217,6 +229,26 @@ impl Supervisor {
             self.prober.set_deaf(false, self.activity.now());
         }
         can
+    }
+}
+
+/// One of the links of a node, all of which are counted.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -4,6 +4,7 @@
 use std::task::{Context, Poll};
 
 use super::*;
+use crate::protocol::{BeatTurn, Listen};
 use crate::transport::{Received, TransportError};
 
 const QUEUE_BYTES: usize = 10_000;
@@ -124,15 +125,21 @@ struct Trial {
 impl Trial {
     /// A link whose driver has room for this many events.
     async fn new(room: usize) -> Self {
+        let (events, taken) = mpsc::channel(room);
+        let common = Common::new(ProbeConfig::default(), QUEUE_BYTES, events);
+        let (wire, handle) = Self::link(&common).await;
+        Self { wire, handle, events: taken }
+    }
+
+    /// One more link of a node.
+    async fn link(common: &Common) -> (Wire, LinkHandle) {
         let wire = Wire::default();
         wire.state().halves = 2;
         let (sender, receiver) = (Box::new(Out(wire.clone())), Box::new(In(wire.clone())));
-        let (events, taken) = mpsc::channel(room);
-        let probe = ProbeConfig::default();
-        let handle = supervise(LinkId(1), sender, receiver, probe, QUEUE_BYTES, events);
+        let handle = supervise(LinkId(1), sender, receiver, true, common);
         settle().await;
         assert_eq!(wire.sent(), [&[PING, 1][..]], "the first ping is sent at once");
-        Self { wire, handle, events: taken }
+        (wire, handle)
     }
 
     /// The next event, and after how many milliseconds it came.
@@ -183,7 +190,7 @@ async fn who_only_pings_fills_no_memory() {
 #[tokio::test(start_paused = true)]
 async fn a_hint_starts_a_probe_at_once() {
     let mut trial = Trial::new(8).await;
-    trial.handle.watch(Watch::Lazy);
+    trial.handle.watch(Watch { listen: Listen::Lazy, beats: None });
     trial.wire.comes(&[PONG, 1]);
     trial.wire.change(|state| state.coming.push_back(Ok(Coming::Hint)));
     let (ms, down) = trial.next().await;
@@ -207,7 +214,49 @@ async fn silence_is_down_and_data_is_a_sign_of_life() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_link_sends_a_ping_each_two_thirds_of_the_window() {
+async fn a_node_tells_its_watchers_in_turn_on_links_of_any_age() {
+    let (events, _taken) = mpsc::channel(8);
+    let common = Common::new(ProbeConfig::default(), QUEUE_BYTES, events);
+    let mut links = Vec::new();
+    for number in 0..3 {
+        let (wire, handle) = Trial::link(&common).await;
+        let beats = Some(BeatTurn { number, of: 3 });
+        handle.watch(Watch { listen: Listen::Lazy, beats });
+        settle().await;
+        let first = wire.sent();
+        assert_eq!((first.len(), first[0][0]), (1, BEAT), "the first is sent at once");
+        links.push((wire, handle));
+        tokio::time::sleep(Duration::from_millis(90)).await;
+    }
+    let mut told = Vec::new();
+    while common.origin.elapsed() < Duration::from_secs(3) {
+        settle().await;
+        for (number, (wire, _)) in links.iter().enumerate() {
+            let sent = wire.sent();
+            assert!(sent.is_empty() || sent == [&[BEAT, 5, 220][..]], "1500 ms: {sent:?}");
+            let ms = common.origin.elapsed().as_millis();
+            assert!(sent.is_empty() || ms % 500 <= 2, "{ms} ms is no slot of the node's clock");
+            told.extend(sent.iter().map(|_| (ms / 500, number)));
+        }
+    }
+    assert_eq!(told, [(1, 1), (2, 2), (3, 0), (4, 1), (5, 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_does_not_ping_and_waits_for_the_next_beat() {
+    let mut trial = Trial::new(8).await;
+    for _ in 0..5 {
+        trial.wire.comes(&[BEAT, 5, 220]);
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert!(trial.wire.sent().is_empty());
+    }
+    let (ms, down) = trial.next().await;
+    assert_eq!(down, LinkEventKind::Down("the peer was silent for 2500 ms".into()));
+    assert!((1000..=1002).contains(&ms), "{ms} ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_tells_nothing_is_pinged_in_time_for_an_answer() {
     let trial = Trial::new(8).await;
     let mut pings = 0;
     for _ in 0..100 {
@@ -218,6 +267,21 @@ async fn an_idle_link_sends_a_ping_each_two_thirds_of_the_window() {
         }
     }
     assert!((8..=10).contains(&pings), "{pings} pings in 10 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_links_of_a_node_are_counted() {
+    let (events, _taken) = mpsc::channel(8);
+    let common = Common::new(ProbeConfig::default(), QUEUE_BYTES, events);
+    let (_wire, one) = Trial::link(&common).await;
+    let (_wire, other) = Trial::link(&common).await;
+    assert_eq!(common.count.load(Ordering::Relaxed), 2);
+    drop(one);
+    settle().await;
+    assert_eq!(common.count.load(Ordering::Relaxed), 1);
+    other.close();
+    settle().await;
+    assert_eq!(common.count.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,6 +307,7 @@ async fn what_is_no_frame_takes_the_link_down() {
         (&b""[..], "malformed input: a control frame of 0 bytes and no type"),
         (b"\x01", "malformed input: a control frame of 1 bytes and type 1"),
         (b"\x02ab", "malformed input: a control frame of 3 bytes and type 2"),
+        (b"\x03a", "malformed input: a control frame of 2 bytes and type 3"),
         (b"\x09abc", "malformed input: a control frame of 4 bytes and type 9"),
     ] {
         let mut trial = Trial::new(8).await;
