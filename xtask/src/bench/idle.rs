@@ -2,6 +2,7 @@
 //! a network namespace of their own, so that the counters of its loopback device count
 //! these nodes and nothing else.
 
+use std::fmt;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,8 +16,8 @@ use crate::fleet::{Fleet, Scratch, Setting};
 use crate::shell;
 use crate::table::{Table, grouped};
 
-/// Builds dse-node and measures it. True when every bound was kept, or where nothing can
-/// be measured.
+/// Builds dse-node and measures it. True when every bound was kept and the size of the bus
+/// made no difference, or where nothing can be measured.
 ///
 /// # Errors
 /// The build failed, or a measurement could not be made.
@@ -48,13 +49,15 @@ struct Case {
     bound: u64,
 }
 
-const CASES: [Case; 3] = [
+const CASES: [Case; 4] = [
     Case { transport: Transport::Quic, detect_ms: None, bound: 600 },
     Case { transport: Transport::Zmq, detect_ms: None, bound: 400 },
     Case { transport: Transport::Quic, detect_ms: Some(10_000), bound: 120 },
+    Case { transport: Transport::Zmq, detect_ms: Some(10_000), bound: 120 },
 ];
 
 /// What was measured of a case.
+#[derive(Clone, Copy)]
 struct Figures {
     case: Case,
     nodes: usize,
@@ -69,25 +72,64 @@ struct Figures {
 
 fn measure_all(program: &Path, options: &IdleOptions) -> Result<bool> {
     let loopback = Loopback::up()?;
-    let (sizes, window) = match options.quick {
-        true => (SIZES.get(..1).unwrap_or(&SIZES), QUICK_WINDOW),
-        false => (SIZES.as_slice(), WINDOW),
-    };
+    let sizes = if options.quick { &SIZES[..1] } else { SIZES.as_slice() };
     let cases = CASES.iter().filter(|case| options.transport.is_none_or(|it| it == case.transport));
     let mut figures = Vec::new();
     for case in cases {
         for nodes in sizes {
-            println!("{nodes} nodes over {}, detect {}", case.transport, case.detect());
+            let window = if options.quick { QUICK_WINDOW } else { once_round(*nodes) };
+            let (transport, detect) = (case.transport, case.detect());
+            println!("{nodes} nodes over {transport}, detect {detect}, for {window:?}");
             figures.push(measure(program, &loopback, *case, *nodes, window)?);
         }
     }
     println!("\n{}", table(&figures));
+    let differences: Vec<Difference> = figures.chunks(sizes.len()).filter_map(difference).collect();
+    differences.iter().for_each(|it| println!("{it}"));
     if let Some(file) = &options.json {
         let json: Vec<Value> = figures.iter().map(Figures::json).collect();
         let text = format!("{:#}\n", Value::from(json));
         std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    Ok(figures.iter().all(Figures::held))
+    Ok(figures.iter().all(Figures::held) && differences.iter().all(Difference::held))
+}
+
+/// What the largest bus costs a node beside the smallest.
+struct Difference {
+    smallest: Figures,
+    largest: Figures,
+}
+
+fn difference(sizes: &[Figures]) -> Option<Difference> {
+    match sizes {
+        [smallest, .., largest] => Some(Difference { smallest: *smallest, largest: *largest }),
+        _ => None,
+    }
+}
+
+impl Difference {
+    fn share(&self) -> f64 {
+        self.largest.bytes / self.smallest.bytes - 1.0
+    }
+
+    fn held(&self) -> bool {
+        self.share().abs() <= EQUAL_WITHIN
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { smallest: Figures { case, nodes: few, .. }, largest } = self;
+        write!(
+            f,
+            "{}, detect {}: a node of {} costs {:+.1} % beside one of {few}, {}",
+            case.transport,
+            case.detect(),
+            largest.nodes,
+            self.share() * 100.0,
+            if self.held() { "ok" } else { "MISSED" },
+        )
+    }
 }
 
 /// Starts the nodes, waits until all are linked and no control message goes any more,
@@ -257,9 +299,15 @@ const SIZES: [usize; 2] = [8, 32];
 /// What each node exposes.
 const VALUES: usize = 5;
 
+/// How much the cost of a node may differ between these.
+const EQUAL_WITHIN: f64 = 0.1;
+
 /// How long is counted: once round the lazy probes, of which all links have their first
-/// in this time.
-const WINDOW: Duration = Duration::from_secs(90);
+/// in this time (PROTOCOL.md §10).
+fn once_round(nodes: usize) -> Duration {
+    Duration::from_secs(90.max(15 * (nodes as u64 - 1)))
+}
+
 /// Too short for lazy probes.
 const QUICK_WINDOW: Duration = Duration::from_secs(20);
 
