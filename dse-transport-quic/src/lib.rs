@@ -21,6 +21,7 @@
 //! | `transport`, `listener` | the two factories of links |
 //! | `handshake` | what happens between a QUIC connection and a link |
 //! | `lane`, `link` | framing, and the four halves of a link |
+//! | `driver` | the tasks that drive `quinn`, and who does it in their place |
 //! | `tls`, `tuning`, `socket`, `address` | what `rustls`, `quinn` and the system are told |
 //! | [`Identity`], [`CertificateInfo`] | certificates |
 //! | [`ca`] | the bus CA on disk (feature `ca`, on by default) |
@@ -30,6 +31,7 @@ mod address;
 #[cfg(feature = "ca")]
 pub mod ca;
 mod certificate;
+mod driver;
 mod files;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]

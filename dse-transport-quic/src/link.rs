@@ -12,6 +12,7 @@ use dse_core::transport::{
 };
 use quinn::{RecvStream, SendStream, StoppedError};
 
+use crate::driver::write_and_drive;
 use crate::lane::{LENGTH_BYTES, LaneReader, LaneWriter, put_length};
 use crate::refusal::link_error;
 
@@ -25,6 +26,10 @@ const CONTROL_FRAMES_PER_CALL: usize = 64;
 /// walks over all pieces of its send buffer for each packet, so many small ones cost
 /// more than the copy.
 const COPY_BELOW_BYTES: usize = 8 * 1024;
+
+/// A data frame up to this length is sent by who writes it: it goes with one packet on any
+/// path. For longer ones it pays that the connection's task works beside the writer.
+const LITTLE_BYTES: usize = 1024;
 
 /// The halves of the control lane.
 pub(crate) fn control(
@@ -141,11 +146,13 @@ impl DataSender for QuicDataSender {
         let Some(frame) = frame.take() else {
             return Poll::Ready(Ok(()));
         };
+        let little = len <= LITTLE_BYTES;
         let mut length = BytesMut::with_capacity(LENGTH_BYTES);
         put_length(&mut length, len);
         let mut pieces = vec![length.freeze()];
         pieces.extend(frame.into_wire(COPY_BELOW_BYTES));
-        Poll::Ready(self.lane.write(cx, pieces))
+        let write = || self.lane.write(cx, pieces);
+        Poll::Ready(if little { write_and_drive(write) } else { write() })
     }
 }
 

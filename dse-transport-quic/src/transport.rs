@@ -8,11 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dse_core::protocol::Endpoint;
 use dse_core::transport::{Capabilities, Link, Listener, Transport, TransportError};
-use quinn::{ClientConfig, ServerConfig, TokioRuntime};
+use quinn::{ClientConfig, ServerConfig};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::address::{Address, SCHEME};
+use crate::driver::DriverRuntime;
 use crate::handshake::{self, HandshakeError, Lanes};
 use crate::identity::{Identity, IdentityError};
 use crate::listener::QuicListener;
@@ -284,7 +285,7 @@ impl Sockets {
         let socket = socket::bind(local, self.config.socket_buffer_bytes)?;
         let config =
             tuning::endpoint(&self.config, socket.local_addr()?).map_err(io::Error::other)?;
-        quinn::Endpoint::new(config, server, socket, Arc::new(TokioRuntime))
+        quinn::Endpoint::new(config, server, socket, Arc::new(DriverRuntime))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
