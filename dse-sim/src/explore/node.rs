@@ -12,7 +12,7 @@ use dse_core::protocol::{
 
 use super::canon::{Canon, Known, Row};
 use super::plot::Wish;
-use crate::world::{Mirror, expr};
+use crate::world::{Mirror, expr, kind_of};
 
 pub(super) type Index = BTreeMap<Key, Declaration>;
 
@@ -111,9 +111,6 @@ impl Node {
         if let Command::Request { ticket, .. } = &command {
             self.asked.insert(*ticket, false);
         }
-        if matches!(command, Command::Leave) {
-            self.leaving = true;
-        }
         command
     }
 
@@ -162,8 +159,13 @@ impl Node {
         Ok(())
     }
 
-    /// Takes note of what a command did, which the events of the same turn build on.
+    /// Takes note of what a command did, which the events of the same turn build on, and of
+    /// a node that leaves: asked to, or for losing a clash.
     fn settle(&mut self, wish: Option<Command>, outputs: &[Output]) {
+        self.leaving |= outputs.iter().any(|output| match output {
+            Output::Send { bytes, .. } => kind_of(bytes) == "Leave",
+            output => matches!(output, Output::Event(Event::Stopped { .. })),
+        });
         let done =
             |output: &Output| matches!(output, Output::Event(Event::Done { result: Ok(()), .. }));
         let accepted = outputs.iter().any(done);
@@ -198,10 +200,7 @@ impl Node {
         for output in outputs {
             let Output::Event(event) = output else { continue };
             match event {
-                Event::Stopped { reason } => {
-                    self.leaving = true;
-                    self.stopped = Some(reason.clone());
-                }
+                Event::Stopped { reason } => self.stopped = Some(reason.clone()),
                 Event::Answered { ticket, .. } => match self.asked.get_mut(ticket) {
                     Some(answered) if !*answered => *answered = true,
                     _ => return Err(format!("{event:?} comes twice or unasked")),

@@ -26,6 +26,7 @@ use dse_core::protocol::{
 pub use clock::Clock;
 pub(crate) use laws::mirror::Mirror;
 pub use network::{Latency, Notice};
+pub(crate) use node::kind_of;
 pub use node::{Engine, Node};
 pub use random::Random;
 pub use stranger::stranger_hello;

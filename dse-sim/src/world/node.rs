@@ -476,7 +476,7 @@ impl Node {
 type StatsResult = Result<Vec<(Box<str>, u64)>, StatsError>;
 
 /// The kind of a message: the second byte of its envelope (PROTOCOL.md §2.1).
-pub(super) fn kind_of(bytes: &[u8]) -> &'static str {
+pub(crate) fn kind_of(bytes: &[u8]) -> &'static str {
     let kind = bytes.get(1).and_then(|kind| KINDS.get(usize::from(*kind)));
     kind.copied().unwrap_or("other")
 }
