@@ -258,6 +258,11 @@ impl ControlBus {
             Message::Hello(hello) if !greeted => self.hello_received(link, hello),
             Message::Open(open) if greeted => self.open_received(link, open),
             Message::Reject(reject) => self.reject_received(link, reject),
+            Message::Rival(rival) if greeted => self.rival_met(link, rival),
+            Message::Stand(_) if greeted => {
+                self.stand_received(link);
+                Ok(())
+            }
             _ => Err("a message came before the link was open"),
         }
     }
@@ -289,6 +294,8 @@ impl ControlBus {
             }
             Message::Stats(stats) => return self.stats_received(node, stats),
             Message::Suspect(suspect) => self.suspected(&suspect),
+            Message::Rival(rival) => return self.rival_met(link, rival),
+            Message::Stand(_) => self.stand_received(link),
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! Two claims to one id (PROTOCOL.md §5). Both must prove alive before one is refused:
-//! the holder of the id and the contender each answer a probe on their own link, or it
-//! falls. A dead holder is replaced; of two live ones the smaller claim wins, at every node
-//! alike.
+//! Two claims to one id (PROTOCOL.md §5). Both must prove alive before one is refused: the
+//! younger answers a probe on its link, or it falls, and then the older decides. It is
+//! asked wherever the two are met, and its word is the only one that ends the younger, so
+//! never do both end, each for the other.
 
 use alloc::collections::BTreeMap;
 
@@ -9,102 +9,156 @@ use serde::Serialize;
 
 use super::bus::{ControlBus, Phase};
 use super::io::{LinkId, Output};
-use super::links::{Link, Turn};
-use super::message::{Claim, Message, Reject, RejectReason};
+use super::links::{Link, LinkStage, Turn};
+use super::message::{Claim, Message, Reject, RejectReason, Rival, Stand};
 use super::names::{Endpoint, NodeId};
 
 /// Contests under way: one at a time for each id.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Contests {
     by_id: BTreeMap<NodeId, Contest>,
+    /// This node has said that it stands against a younger start of its id, which may have
+    /// ended by that: it yields to none any more.
+    stands: bool,
+}
+
+/// Two starts of one node that this node has met.
+#[derive(Clone, Debug, Serialize)]
+struct Contest {
+    older: Claimant,
+    younger: Claimant,
+}
+
+impl Contest {
+    fn concerns(&self, link: LinkId) -> bool {
+        self.older.link == Some(link) || self.younger.link == Some(link)
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Contest {
-    /// The link of the holder; none if this node itself holds the id.
-    holder: Option<LinkId>,
-    contender: LinkId,
-    holder_alive: bool,
-    contender_alive: bool,
+struct Claimant {
+    claim: Claim,
+    endpoint: Option<Endpoint>,
+    /// None if it is this node itself.
+    link: Option<LinkId>,
 }
 
 impl ControlBus {
-    /// Starts the contest between who holds an id and who claims it on `contender`. If
-    /// one is under way already, the link waits for its end.
-    pub(super) fn contest(&mut self, contender: LinkId, node: &NodeId) {
+    /// Starts the contest between who holds an id and who claims it on `link`. If one is
+    /// under way already, the link waits for its end.
+    pub(super) fn contest(&mut self, link: LinkId, node: &NodeId) {
         // It may have been its turn already; after the contest it is considered anew.
-        if let Some(link) = self.links.get_mut(&contender) {
+        if let Some(link) = self.links.get_mut(&link) {
             link.set_turn(Turn::Queued);
         }
-        if self.contests.by_id.contains_key(node) {
+        let Some(hello) = self.links.get(&link).and_then(Link::hello) else { return };
+        let endpoint = hello.endpoints.first().cloned();
+        let contender = Claimant { claim: hello.claim, endpoint, link: Some(link) };
+        let holder = self.holder(node);
+        let (older, younger) = if is_older(contender.claim, holder.claim) {
+            (contender, holder)
+        } else {
+            (holder, contender)
+        };
+        // Of its own elder a node hears on that one's link.
+        let Some(contested) = younger.link.filter(|_| !self.contests.by_id.contains_key(node))
+        else {
             return;
-        }
-        let holder = self.peers.link_of(node);
-        let contest =
-            Contest { holder, contender, holder_alive: holder.is_none(), contender_alive: false };
-        self.contests.by_id.insert(node.clone(), contest);
-        if let Some(link) = holder {
+        };
+        if let Some(link) = older.link {
             self.outbox.push(Output::Probe { link });
         }
-        self.outbox.push(Output::Probe { link: contender });
+        self.outbox.push(Output::Probe { link: contested });
+        self.contests.by_id.insert(node.clone(), Contest { older, younger });
     }
 
-    /// The other end of a link answered a probe.
+    fn holder(&self, node: &NodeId) -> Claimant {
+        let peer = self.peers.get(node);
+        match peer.and_then(|peer| Some((peer, peer.open?))) {
+            Some((peer, open)) => Claimant {
+                claim: peer.claim,
+                endpoint: peer.info.endpoints.first().cloned(),
+                link: Some(open.link),
+            },
+            None => Claimant { claim: self.claim, endpoint: self.first_endpoint(), link: None },
+        }
+    }
+
+    /// The other end of a link answered a probe. If that is the younger one of a contest,
+    /// the older has to decide.
     pub(super) fn probed(&mut self, link: LinkId) {
-        let found = self
-            .contests
-            .by_id
-            .iter_mut()
-            .find(|(_, contest)| contest.contender == link || contest.holder == Some(link));
-        let Some((node, contest)) = found else { return };
-        if contest.contender == link {
-            contest.contender_alive = true;
-        } else {
-            contest.holder_alive = true;
-        }
-        if contest.holder_alive && contest.contender_alive {
-            let node = node.clone();
-            self.both_alive(&node);
+        let mut contests = self.contests.by_id.iter();
+        let found = contests.find(|(_, contest)| contest.younger.link == Some(link));
+        let Some((node, Contest { older, younger })) = found else { return };
+        let rival = Rival { claim: younger.claim, endpoint: younger.endpoint.clone() };
+        match older.link {
+            Some(older) => self.outbox.send(older, &Message::Rival(rival)),
+            None => {
+                let node = node.clone();
+                if self.stands_against(rival) {
+                    self.younger_loses(&node);
+                }
+            }
         }
     }
 
-    /// Both live: the smaller claim wins.
-    fn both_alive(&mut self, node: &NodeId) {
-        let Some(contest) = self.contests.by_id.remove(node) else { return };
-        let contender = self.links.get(&contest.contender).and_then(Link::hello).cloned();
-        let Some(contender) = contender else { return self.reconsider(node) };
-        let holder = match self.peers.get(node).filter(|peer| peer.open.is_some()) {
-            Some(peer) => (peer.claim, peer.info.endpoints.first().cloned()),
-            None => (self.claim, self.first_endpoint()),
-        };
-        let (claim, endpoint): (Claim, Option<Endpoint>) = holder;
-        if claim <= contender.claim {
-            let reason = RejectReason::Clash { winner: endpoint };
-            self.refuse(contest.contender, &contender, reason);
-        } else if let Some(holder) = contest.holder {
-            self.evict(holder, node, contender.endpoints.first().cloned());
-            self.reconsider(node);
+    /// A peer has met a younger start of this node.
+    pub(super) fn rival_met(&mut self, link: LinkId, rival: Rival) -> Result<(), &'static str> {
+        if is_older(rival.claim, self.claim) {
+            return Err("a rival is older than the node that has to decide");
+        }
+        if self.phase == Phase::Running && self.stands_against(rival) {
+            self.outbox.send(link, &Message::Stand(Stand {}));
+        }
+        Ok(())
+    }
+
+    /// Decides between this node and a younger start of it. Who was cut off yields to one
+    /// that was not, but not once it has stood: by its word others may have ended.
+    fn stands_against(&mut self, rival: Rival) -> bool {
+        let yields = self.claim.returned && !rival.claim.returned && !self.contests.stands;
+        if yields {
+            self.lost_clash(rival.endpoint);
         } else {
-            self.lost_clash(contender.endpoints.first().cloned());
+            self.contests.stands = true;
+        }
+        !yields
+    }
+
+    /// The older one of a contest stands. It does so against all younger ones, so its word
+    /// is as good in another contest than the one that it was asked in.
+    pub(super) fn stand_received(&mut self, link: LinkId) {
+        let mut contests = self.contests.by_id.iter();
+        let found = contests.find(|(_, contest)| contest.older.link == Some(link));
+        if let Some(node) = found.map(|(node, _)| node.clone()) {
+            self.younger_loses(&node);
         }
     }
 
-    /// The holder has the larger claim: refuse it now.
-    fn evict(&mut self, holder: LinkId, node: &NodeId, winner: Option<Endpoint>) {
-        let open = self.peers.get(node).and_then(|peer| peer.open);
-        if let Some(open) = open.filter(|open| open.link == holder) {
-            let reason = RejectReason::Clash { winner };
-            let reject = Message::Reject(Reject { echo: open.peer_nonce, reason });
-            self.outbox.send(holder, &reject);
+    /// Refuses the younger one, which may have the open link.
+    fn younger_loses(&mut self, node: &NodeId) {
+        let Some(Contest { older, younger }) = self.contests.by_id.remove(node) else { return };
+        let Some(id) = younger.link else { return };
+        let reason = RejectReason::Clash { winner: older.endpoint };
+        match self.links.get(&id).map(|link| &link.stage) {
+            Some(LinkStage::Greeted { hello, .. }) => {
+                let hello = hello.clone();
+                self.refuse(id, &hello, reason);
+            }
+            Some(LinkStage::Open { .. }) => {
+                if let Some(open) = self.peers.get(node).and_then(|peer| peer.open) {
+                    let reject = Message::Reject(Reject { echo: open.peer_nonce, reason });
+                    self.outbox.send(id, &reject);
+                }
+                self.close_any(id, "another live node has its id and the better claim");
+            }
+            Some(LinkStage::Greeting | LinkStage::Left { .. }) | None => {}
         }
-        self.close_any(holder, "another live node has its id and the better claim");
     }
 
     /// One of a contest's links is gone: the other one stays or goes on.
     pub(super) fn contest_link_gone(&mut self, node: &NodeId, link: LinkId) {
-        let concerned =
-            |contest: &Contest| contest.contender == link || contest.holder == Some(link);
-        if self.contests.by_id.get(node).is_some_and(concerned) {
+        if self.contests.by_id.get(node).is_some_and(|contest| contest.concerns(link)) {
             self.contests.by_id.remove(node);
         }
     }
@@ -115,4 +169,9 @@ impl ControlBus {
             self.leave_for(super::errors::StopReason::Clash { winner });
         }
     }
+}
+
+/// Which of two starts of a node is the older one: the same for ever and for everybody.
+fn is_older(one: Claim, other: Claim) -> bool {
+    (one.incarnation, one.nonce) < (other.incarnation, other.nonce)
 }

@@ -354,6 +354,7 @@ impl ControlBus {
             self.links.remove(&old);
             self.outbox.push(Output::Disconnect { link: old });
             self.outbox.event(Event::LinkClosed { link: old, node: node.clone() });
+            self.contest_link_gone(&node, old);
             self.dial_unlisted(old);
         } else if info.role == Role::Member {
             self.outbox.event(Event::NodeUp { peer: info });

@@ -81,10 +81,9 @@ impl ControlBus {
         self.wanted_changed(routes);
     }
 
-    /// Whose last open link fell may have been cut off while another took its place: it
-    /// has the weaker claim to its id from now on (PROTOCOL.md §5.2). The claim is constant
-    /// while any link is open, so links that are about to open with the old one are given
-    /// up.
+    /// Whose last open link fell may have been cut off while another took its place: it is
+    /// to yield to that one (PROTOCOL.md §5.3). The claim is constant while any link is
+    /// open, so links that are about to open with the old one are given up.
     fn update_claim(&mut self) {
         if self.claim.returned || self.peers.any_open() {
             return;

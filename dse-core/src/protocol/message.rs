@@ -45,6 +45,10 @@ pub enum Message {
     Stats(Stats),
     /// A node that the sender watches may be dead.
     Suspect(Suspect),
+    /// A younger start of the receiver is alive.
+    Rival(Rival),
+    /// The sender does not yield to it.
+    Stand(Stand),
 }
 
 /// Is a node part of the bus, or does it only ask?
@@ -56,9 +60,9 @@ pub enum Role {
     Guest,
 }
 
-/// What decides between two live nodes of one id: the smaller claim wins
-/// (PROTOCOL.md §5.3). Constant while any link is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// What decides between two live nodes of one id (PROTOCOL.md §5.3). Constant while any
+/// link is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// Had links once and lost them all.
     pub returned: bool,
@@ -341,3 +345,17 @@ pub struct Suspect {
     /// Which incarnation of it.
     pub incarnation: Incarnation,
 }
+
+/// The sender has met a younger start of the receiver that is alive. The receiver decides
+/// which of the two goes: it ends, or it answers with [`Stand`] (PROTOCOL.md §5.3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rival {
+    /// The claim of the younger one.
+    pub claim: Claim,
+    /// Where it can be reached, if it can.
+    pub endpoint: Option<Endpoint>,
+}
+
+/// The sender yields its id to no younger start of itself, from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stand {}

@@ -44,8 +44,8 @@ pub use io::{
 pub use key::{Key, KeyExpr};
 pub use message::{
     Answer, Claim, Delta, Hello, Interest, InterestRefused, Leave, LeaveAck, LeaveReason, Member,
-    Members, MembersRequest, Message, Open, Reject, RejectReason, Request, Role, Snapshot, Span,
-    Stats, StatsRequest, Suspect,
+    Members, MembersRequest, Message, Open, Reject, RejectReason, Request, Rival, Role, Snapshot,
+    Span, Stand, Stats, StatsRequest, Suspect,
 };
 pub use names::{BusId, Endpoint, Incarnation, NameError, NodeId};
 pub use time::Instant;

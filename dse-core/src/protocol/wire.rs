@@ -113,6 +113,8 @@ kinds! {
     14 StatsRequest
     15 Stats
     16 Suspect
+    17 Rival
+    18 Stand
 }
 
 /// Encodes a message.

@@ -4,8 +4,8 @@ use dse_core::protocol::wire::{self, Decoded};
 use dse_core::protocol::{
     Answer, BusId, Claim, Declaration, Delta, Endpoint, Hello, Incarnation, IndexVersion, Interest,
     InterestRefused, Key, KeyExpr, Kind, Leave, LeaveAck, LeaveReason, Member, Members,
-    MembersRequest, Message, NodeId, Open, Reject, RejectReason, Request, Role, Snapshot, Span,
-    Stats, StatsRequest, Suspect,
+    MembersRequest, Message, NodeId, Open, Reject, RejectReason, Request, Rival, Role, Snapshot,
+    Span, Stand, Stats, StatsRequest, Suspect,
 };
 
 fn node(name: &str) -> NodeId {
@@ -187,6 +187,14 @@ pub(crate) fn golden() -> Vec<(Message, &'static str)> {
             Message::Suspect(Suspect { node: node("web-2"), incarnation: Incarnation(300) }),
             "01100008057765622d32ac02",
         ),
+        (
+            Message::Rival(Rival {
+                claim: Claim { returned: true, incarnation: Incarnation(300), nonce: 5 },
+                endpoint: Some(endpoint("mem://x")),
+            }),
+            "0111000d01ac020501076d656d3a2f2f78",
+        ),
+        (Message::Stand(Stand {}), "01120000"),
     ]
 }
 

@@ -22,6 +22,8 @@ pub fn worlds() -> Vec<Plot> {
         three_change(),
         three_leave(),
         three_clash(),
+        two_observers(),
+        clash_of_three(),
         guest(),
     ]
 }
@@ -146,7 +148,25 @@ fn three_clash() -> Plot {
     let old = Place { id: "x", joins: vec!["a"], ..settled("old") };
     let new = Place { id: "x", joins: vec!["a", "old"], lives: vec![7], ..place("new") };
     let about = "two live nodes of one id meet at once and at a third";
-    plot("three-clash", about, vec![a, old, new], NONE)
+    plot("three-clash", about, vec![a, old, new], Faults { crashes: 1, ..NONE })
+}
+
+fn two_observers() -> Plot {
+    let a = settled("a");
+    let b = Place { joins: vec!["a"], ..settled("b") };
+    let old = Place { id: "x", joins: vec!["a"], ..settled("old") };
+    let new = Place { id: "x", joins: vec!["b", "old"], lives: vec![7], ..place("new") };
+    let about = "a second live node claims an id at another observer";
+    plot("two-observers", about, vec![a, b, old, new], Faults { crashes: 1, ..NONE })
+}
+
+fn clash_of_three() -> Plot {
+    let a = settled("a");
+    let old = Place { id: "x", joins: vec!["a"], ..settled("old") };
+    let mid = Place { id: "x", joins: vec!["a", "old"], lives: vec![6], ..place("mid") };
+    let new = Place { id: "x", joins: vec!["a", "old", "mid"], lives: vec![7], ..place("new") };
+    let about = "three live nodes of one id meet each other and a fourth";
+    plot("clash-of-three", about, vec![a, old, mid, new], NONE)
 }
 
 fn guest() -> Plot {

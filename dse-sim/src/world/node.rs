@@ -482,7 +482,7 @@ pub(crate) fn kind_of(bytes: &[u8]) -> &'static str {
 }
 
 /// The kinds of messages, in the order of their numbers (PROTOCOL.md §3).
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 19] = [
     "other",
     "Hello",
     "Open",
@@ -500,4 +500,6 @@ const KINDS: [&str; 17] = [
     "StatsRequest",
     "Stats",
     "Suspect",
+    "Rival",
+    "Stand",
 ];

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use dse_core::protocol::{
-    Event, Hello, Incarnation, Message, Open, Reject, RejectReason, Role, StopReason,
+    Claim, Event, Hello, Incarnation, Message, Open, Reject, RejectReason, Rival, Role, Stand,
+    StopReason,
 };
 
 use dse_sim::world::{Latency, Notice, World, endpoint, id, stranger_hello};
@@ -312,17 +313,152 @@ fn a_start_that_was_a_guest_is_no_member() {
     let mut world = World::new(34);
     world.start("a");
     world.start_stranger("z");
-    let mut links = [1, 2].into_iter().zip([Role::Guest, Role::Member]).map(|(number, role)| {
+    let [guest, member] = [(1, Role::Guest), (2, Role::Member)].map(|(number, role)| {
         let link = world.dial("z", "a");
         world.say(link, Message::Hello(Hello { role, ..stranger_hello("z", number) }));
         let echo = world.hello_from("z", link).link_nonce;
         let open = Open { echo, held: None, known: None, census: Vec::new() };
         world.say(link, Message::Open(open));
         world.run_for(Duration::from_secs(1));
-        (link, world.stands(link))
+        link
     });
-    let (guest, member) = (links.next(), links.next());
-    drop(links);
-    assert!(guest.is_some_and(|(link, stood)| stood && world.stands(link)));
-    assert!(member.is_some_and(|(_, stood)| !stood), "two starts have the id");
+    assert!(world.stands(guest));
+    // The holder counts as the older one of two alike.
+    world.say(guest, Message::Stand(Stand {}));
+    world.run_for(Duration::from_secs(1));
+    assert!(world.stands(guest) && !world.stands(member), "two starts have the id");
+}
+
+#[test]
+fn a_refusal_that_comes_late_ends_nobody_in_vain() {
+    let mut world = World::new(35);
+    world.start_mesh(&["a", "x"]);
+    start_twin(&mut world, 1_000_000);
+    world.join("twin", "a");
+    let refused = |event: &Event| matches!(event, Event::PeerRefused { .. });
+    world.run_until("a refusal", |world| world.node("a").count(refused) > 0);
+    // Who told the twin dies, and with it the last link of the one that won.
+    world.hold("a", "twin");
+    world.crash("a", Notice::AtOnce);
+    world.run_until("x has no peer", |world| world.node("x").downs("a") > 0);
+    world.join("twin", "x");
+    world.run_for(Duration::from_secs(1));
+    world.release("a", "twin");
+    world.run_for(Duration::from_secs(1));
+    assert_stopped_by(&world, "twin", "x");
+    assert!(world.node("x").is_running(), "both have ended, each for the other");
+}
+
+#[test]
+fn of_two_that_meet_while_their_peers_die_one_stays() {
+    for seed in 0..400 {
+        let latency = Latency::between(Duration::from_micros(100), Duration::from_millis(20));
+        let mut world = World::with_latency(seed, latency);
+        world.start_mesh(&["a", "b", "x"]);
+        start_twin(&mut world, 1_000_000);
+        for seed in ["a", "b", "x"] {
+            world.join("twin", seed);
+        }
+        for observer in ["a", "b"] {
+            world.run_for(Duration::from_millis(seed % 20));
+            world.crash(observer, Notice::AtOnce);
+        }
+        world.run_for(Duration::from_secs(10));
+        let left = ["x", "twin"].map(|name| world.node(name).is_running());
+        assert_ne!(left[0], left[1], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_younger_start_is_refused_on_the_word_of_the_older_alone() {
+    let mut world = World::new(36);
+    world.start("a");
+    world.start_stranger("z");
+    let link = world.open_as_stranger("z", "a");
+    start_younger_z(&mut world);
+    world.join("younger", "a");
+    world.run_for(Duration::from_secs(1));
+    assert!(world.heard("z", link).iter().any(is_rival));
+    assert!(world.node("younger").is_running(), "nobody has said that it loses");
+    world.say(link, Message::Stand(Stand {}));
+    world.run_for(Duration::from_secs(1));
+    assert_stopped_by(&world, "younger", "z");
+    assert!(world.stands(link));
+}
+
+#[test]
+fn a_contest_goes_on_over_the_link_that_takes_the_place_of_one() {
+    let mut world = World::new(37);
+    world.start("a");
+    world.start_stranger("z");
+    world.open_as_stranger("z", "a");
+    start_younger_z(&mut world);
+    world.join("younger", "a");
+    world.run_for(Duration::from_secs(1));
+    let link = world.open_as_stranger("z", "a");
+    world.run_for(Duration::from_secs(1));
+    assert!(world.heard("z", link).iter().any(is_rival));
+}
+
+#[test]
+fn who_was_cut_off_yields_to_no_dead_process() {
+    let mut world = World::new(38);
+    world.start_mesh(&["a", "x"]);
+    world.crash("a", Notice::AtOnce);
+    world.run_until("x has no peer", |world| world.node("x").downs("a") > 0);
+    world.start_stranger("ghost");
+    let link = world.dial("ghost", "x");
+    let mut hello = stranger_hello("ghost", 1);
+    hello.node = id("x");
+    hello.claim.incarnation = Incarnation(1_000_000);
+    world.say(link, Message::Hello(hello));
+    world.pause("ghost");
+    world.run_for(Duration::from_secs(10));
+    assert!(world.node("x").is_running());
+}
+
+#[test]
+fn of_two_that_were_cut_off_the_older_stays() {
+    let mut world = World::new(39);
+    world.start_mesh(&["a", "x"]);
+    start_twin(&mut world, 1_000_000);
+    world.start("b");
+    world.join("twin", "b");
+    world.run_for(Duration::from_secs(1));
+    for name in ["a", "b"] {
+        world.crash(name, Notice::AtOnce);
+    }
+    world.run_for(Duration::from_secs(1));
+    world.join("twin", "x");
+    world.run_for(Duration::from_secs(1));
+    assert_stopped_by(&world, "twin", "x");
+    assert!(world.node("x").is_running());
+}
+
+#[test]
+fn who_names_an_older_rival_breaks_the_protocol() {
+    let mut world = World::new(40);
+    world.start("x");
+    world.start_stranger("z");
+    let link = world.open_as_stranger("z", "x");
+    let claim = Claim { returned: false, incarnation: Incarnation(0), nonce: 0 };
+    world.say(link, Message::Rival(Rival { claim, endpoint: None }));
+    world.run_for(Duration::from_secs(1));
+    assert!(world.node("x").is_running() && !world.stands(link));
+    let fault = |message: &Message| {
+        matches!(message, Message::Reject(Reject { reason: RejectReason::Fault { .. }, .. }))
+    };
+    assert!(world.heard("z", link).iter().any(fault));
+}
+
+/// Starts a node with the id of the stranger `z`, and after it.
+fn start_younger_z(world: &mut World) {
+    world.start_with("younger", |config| {
+        config.node = id("z");
+        config.incarnation = Incarnation(1_000_000);
+    });
+}
+
+fn is_rival(message: &Message) -> bool {
+    matches!(message, Message::Rival(_))
 }

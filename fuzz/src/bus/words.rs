@@ -4,8 +4,8 @@
 use dse_core::protocol::{
     Answer, BusId, Claim, Declaration, Delta, Endpoint, Hello, Incarnation, IndexVersion, Interest,
     InterestRefused, Key, KeyExpr, Kind, Leave, LeaveAck, LeaveReason, Member, Members,
-    MembersRequest, Message, NodeId, Open, Reject, RejectReason, Request, Role, Snapshot, Span,
-    Stats, StatsRequest, Suspect,
+    MembersRequest, Message, NodeId, Open, Reject, RejectReason, Request, Rival, Role, Snapshot,
+    Span, Stand, Stats, StatsRequest, Suspect,
 };
 
 use crate::source::Source;
@@ -72,6 +72,14 @@ fn declarations(source: &mut Source<'_>) -> Vec<Declaration> {
         return (0..MANY).map(|at| Declaration::new(numbered(at), Kind::State, "")).collect();
     }
     source.list(4, declaration)
+}
+
+fn claim(source: &mut Source<'_>) -> Claim {
+    Claim {
+        returned: source.once_in(4),
+        incarnation: Incarnation(source.below(3) as u64),
+        nonce: source.below(3) as u64,
+    }
 }
 
 fn incarnation(source: &mut Source<'_>) -> Incarnation {
@@ -155,11 +163,7 @@ impl Thread {
             features: if odd { source.number() } else { 0 },
             bus: bus_id(if source.once_in(32) { "other" } else { BUS }),
             node: node(source),
-            claim: Claim {
-                returned: source.once_in(4),
-                incarnation: Incarnation(source.below(3) as u64),
-                nonce: source.below(3) as u64,
-            },
+            claim: claim(source),
             role: role(source),
             link_nonce: nonce,
             endpoints: source.list(if odd { 17 } else { 2 }, endpoint),
@@ -199,7 +203,7 @@ impl Thread {
     /// Any message; mostly one that fits what was said before.
     pub(super) fn message(&mut self, source: &mut Source<'_>, nonce: u64) -> Message {
         let last = !source.once_in(6);
-        let message = match source.below(16) {
+        let message = match source.below(18) {
             0 => Message::Hello(self.hello(source, nonce)),
             1 => Message::Open(self.open(source, &[])),
             2 => Message::Reject(self.reject(source)),
@@ -231,7 +235,12 @@ impl Thread {
             13 => {
                 Message::Suspect(Suspect { node: node(source), incarnation: incarnation(source) })
             }
-            14 => Message::StatsRequest(StatsRequest { request: source.number() }),
+            14 => Message::Rival(Rival {
+                claim: claim(source),
+                endpoint: source.once_in(2).then(|| endpoint(source)),
+            }),
+            15 => Message::Stand(Stand {}),
+            16 => Message::StatsRequest(StatsRequest { request: source.number() }),
             _ => {
                 let counters = source.list(3, |source| ("c".into(), source.number()));
                 Message::Stats(Stats { request: self.request(source), counters })

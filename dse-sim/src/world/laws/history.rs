@@ -25,6 +25,8 @@ pub(in crate::world) struct Life {
     declared: BTreeSet<u64>,
     /// It has said Leave: asked to, or for losing a clash.
     pub(in crate::world) said_leave: bool,
+    /// It has ended for losing a clash.
+    lost: bool,
     started: u64,
     ended: Option<u64>,
 }
@@ -38,6 +40,7 @@ impl History {
             indexes: vec![Print::default()],
             declared: BTreeSet::new(),
             said_leave: false,
+            lost: false,
             started: now,
             ended: None,
         };
@@ -60,18 +63,35 @@ impl History {
         self.by_id.get(node).into_iter().flatten().map(|id| &self.lives[*id])
     }
 
-    /// Did another life of the same id overlap with this one?
-    pub(in crate::world) fn had_a_rival(&self, id: LifeId) -> bool {
+    /// A life ends for losing a clash. Has anybody won? That is one of the same id and time
+    /// that did not end so, or from whom one took it that did not.
+    pub(in crate::world) fn loses(&mut self, id: LifeId) -> bool {
+        self.lives[id].lost = true;
+        let (mut seen, mut next) = (BTreeSet::from([id]), vec![id]);
+        while let Some(id) = next.pop() {
+            if !self.lives[id].lost {
+                return true;
+            }
+            next.extend(self.rivals(id).filter(|rival| seen.insert(*rival)));
+        }
+        false
+    }
+
+    /// The other lives of the same id that overlap with this one.
+    fn rivals(&self, id: LifeId) -> impl Iterator<Item = LifeId> {
         let this = &self.lives[id];
-        let ids = self.by_id.get(&this.node).into_iter().flatten();
-        ids.filter(|other| **other != id).any(|other| {
-            let other = &self.lives[*other];
-            other.ended.is_none_or(|ended| ended >= this.started)
-        })
+        let ids = self.by_id.get(&this.node).into_iter().flatten().copied();
+        ids.filter(move |other| *other != id && self.lives[*other].overlaps(this))
     }
 }
 
 impl Life {
+    fn overlaps(&self, other: &Self) -> bool {
+        let outlives =
+            |one: &Self, other: &Self| one.ended.is_none_or(|ended| ended >= other.started);
+        outlives(self, other) && outlives(other, self)
+    }
+
     pub(in crate::world) fn end(&mut self, now: u64) {
         self.ended = Some(now);
     }
