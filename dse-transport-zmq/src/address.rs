@@ -90,14 +90,11 @@ impl Site {
         match self {
             Self::Host(IpAddr::V4(ip)) => format!("tcp://{ip}:{number}"),
             Self::Host(IpAddr::V6(ip)) => format!("tcp://[{ip}]:{number}"),
-            Self::Folder(folder) => ipc_socket(&folder.join(folder::name(number))),
+            Self::Folder(folder) => {
+                format!("ipc://{}", folder.join(folder::name(number)).display())
+            }
         }
     }
-}
-
-/// How the `zeromq` crate writes a socket file.
-pub(crate) fn ipc_socket(path: &Path) -> String {
-    format!("ipc://{}", path.display())
 }
 
 /// Is it an address of this machine that other machines cannot reach?

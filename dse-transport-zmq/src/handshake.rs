@@ -10,22 +10,28 @@
 //!     │ up                                        │ up
 //! ```
 //!
-//! Each side is up once the other has echoed its nonce on both lanes. When two nodes
-//! dial each other, two links come up; the control bus keeps one.
+//! The one at the door is up once its nonce was echoed on both lanes. Then it closes the
+//! dialler's connection to the door, and with that the dialler is up. Whoever sees that
+//! connection end before knows at once that the other side has ended. The sockets of the
+//! crate do not tell: an outlet tries again where nobody listens any more, and an inbox
+//! waits for whoever may come.
+//!
+//! When two nodes dial each other, two links come up; the control bus keeps one.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
-use zeromq::ZmqError;
+use zeromq::{ZmqError, ZmqMessage};
 
 use crate::address::Site;
 use crate::inbox::{Inbox, InboxError, identity};
 use crate::link::Sockets;
-use crate::outlet::{Outlet, OutletError, REFUSAL, Upstream};
+use crate::outlet::{Outlet, OutletError};
 use crate::wire::{Dial, DialError, Inboxes, Kind, Lane, Message};
-use crate::zmtp::{Visitor, ZmtpError};
+use crate::zmtp::{Doorstep, Visitor, ZmtpError};
 
 /// Why no link came up.
 #[derive(Debug, thiserror::Error)]
@@ -46,16 +52,18 @@ pub(crate) enum HandshakeError {
     NotDialledBack(String),
     #[error("it did not greet in time")]
     NoGreeting,
+    #[error("it did not say in time that the link stands")]
+    NotTaken,
     #[error("it gave up")]
     GivenUp,
     #[error("it was dialled back and did not answer at {0} in time")]
     NotAnswered(String),
 }
 
-/// Opens a link to the door at `door`, as the `zeromq` crate writes it. `here` is where
-/// the other side reaches this one, `there` where this side reaches the other.
-pub(crate) async fn dial(
-    door: &str,
+/// Opens a link by a connection to a door. `here` is where the other side reaches this
+/// one, `there` where this side reaches the other.
+pub(crate) async fn dial<S: AsyncRead + AsyncWrite + Unpin>(
+    door: S,
     here: &Site,
     there: &Site,
     strays: &Arc<AtomicU64>,
@@ -63,21 +71,37 @@ pub(crate) async fn dial(
 ) -> Result<Sockets, HandshakeError> {
     let nonce = crate::random();
     let mut inboxes = BoundInboxes::bind(here, strays).await?;
-    let outlet = Outlet::open(door, Lane::Control, identity(nonce, Lane::Control)).await?;
-    let dial = Dial { echo: 0, inboxes: inboxes.places };
-    let mut at_door = send_dial(outlet, Lane::Control, nonce, dial).await?;
-    let answer = async {
-        tokio::select! {
-            refusal = refusal(&mut at_door) => Err(refusal),
-            peer = inboxes.meet(nonce, None) => Ok(peer),
-        }
+    let greeting = async {
+        let mut doorstep = Doorstep::enter(door, Lane::Control.topic()).await?;
+        let dial = Dial { echo: 0, inboxes: inboxes.places };
+        doorstep.say(dial_message(Lane::Control, nonce, dial)).await?;
+        Ok::<_, ZmtpError>(doorstep)
     };
-    let answered = timeout_at(deadline, answer).await;
-    let not_dialled_back = |_| HandshakeError::NotDialledBack(inboxes.description.clone());
-    let (peer, answer) = answered.map_err(not_dialled_back)??;
-    let dial = Dial { echo: peer, inboxes: inboxes.places };
-    let (control, data) = open_outlets(there, answer.inboxes, nonce, dial).await?;
-    Ok(inboxes.into_sockets(nonce, control, data))
+    let greeted = timeout_at(deadline, greeting).await;
+    let mut doorstep = greeted.map_err(|_| HandshakeError::NoGreeting)??;
+    let meeting = async {
+        let met = timeout_at(deadline, inboxes.meet(nonce, None)).await;
+        let not_dialled_back = |_| HandshakeError::NotDialledBack(inboxes.description.clone());
+        let (peer, answer) = met.map_err(not_dialled_back)?;
+        let dial = Dial { echo: peer, inboxes: inboxes.places };
+        open_outlets(there, answer.inboxes, nonce, dial).await
+    };
+    let mut refusal = pin!(doorstep.refusal());
+    let (control, data) = tokio::select! {
+        // First of all: the door closes once it has what this says last.
+        biased;
+        met = meeting => met?,
+        refusal = &mut refusal => return Err(refused(refusal)),
+    };
+    match timeout_at(deadline, refusal).await {
+        Ok(None) => Ok(inboxes.into_sockets(nonce, control, data)),
+        Ok(refusal) => Err(refused(refusal)),
+        Err(_) => Err(HandshakeError::NotTaken),
+    }
+}
+
+fn refused(refusal: Option<String>) -> HandshakeError {
+    refusal.map_or(HandshakeError::GivenUp, HandshakeError::Refused)
 }
 
 /// Opens a link to a visitor of this node's door. `here` is where the visitor reaches
@@ -98,19 +122,20 @@ pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     let (mut visitor, message) = greeted.map_err(|_| HandshakeError::NoGreeting)??;
     let message = Message::decode(Lane::Control, message).ok_or(DialError::Malformed);
     let answered = match message.and_then(|message| Ok((message.nonce, Dial::decode(&message)?))) {
-        Ok((peer, dial)) => dial_back(peer, dial, here, there, strays, deadline).await,
+        Ok((peer, dial)) => tokio::select! {
+            // As one does who ends, or of two nodes that dial each other and have a link.
+            biased;
+            () = visitor.left() => Err(HandshakeError::GivenUp),
+            answered = dial_back(peer, dial, here, there, strays, deadline) => answered,
+        },
         Err(error) => Err(error.into()),
     };
-    if let Err(error) = &answered {
-        if visitor.has_left().await {
-            // As one does of two nodes that dial each other and have a link by then.
-            tracing::debug!(%error, "a visitor gave up");
-            return Err(HandshakeError::GivenUp);
-        }
-        let mut text = vec![REFUSAL];
-        text.extend(error.to_string().as_bytes());
+    match &answered {
+        Ok(_) | Err(HandshakeError::GivenUp) => {}
         // The visitor may be gone: then nobody needs the reason.
-        let _ = timeout_at(deadline, visitor.send(&text)).await;
+        Err(error) => {
+            let _ = timeout_at(deadline, visitor.refuse(&error.to_string())).await;
+        }
     }
     answered
 }
@@ -197,20 +222,10 @@ async fn send_dial(
     nonce: u64,
     dial: Dial,
 ) -> Result<Outlet, HandshakeError> {
-    let message = Message { kind: Kind::Dial, nonce, sequence: 0, parts: vec![dial.encode()] };
-    outlet.send(message.encode(lane)).await.map_err(HandshakeError::Broken)
+    outlet.send(dial_message(lane, nonce, dial)).await.map_err(HandshakeError::Broken)
 }
 
-/// Waits for what a door says against this node.
-async fn refusal(at_door: &mut Outlet) -> HandshakeError {
-    loop {
-        match at_door.upstream().await {
-            Ok(Upstream::Refused(text)) => {
-                let text = String::from_utf8_lossy(&text);
-                return HandshakeError::Refused(text.chars().filter(|c| !c.is_control()).collect());
-            }
-            Ok(_) => {}
-            Err(error) => return HandshakeError::Broken(error),
-        }
-    }
+fn dial_message(lane: Lane, nonce: u64, dial: Dial) -> ZmqMessage {
+    let message = Message { kind: Kind::Dial, nonce, sequence: 0, parts: vec![dial.encode()] };
+    message.encode(lane)
 }

@@ -121,16 +121,15 @@ impl ZmqTransport {
         }
     }
 
-    /// Finds the address that answers first, and how this side is seen from there.
+    /// A connection to the address that answers first.
     async fn reach_tcp(
         &self,
         endpoint: &Endpoint,
         host: &str,
         port: u16,
-    ) -> Result<(SocketAddr, Site), TransportError> {
-        let error = |why| TransportError::Connect { endpoint: endpoint.clone(), why };
-        let io_error = |io: std::io::Error| error(io.to_string());
-        let found: Vec<_> = lookup_host((host, port)).await.map_err(io_error)?.collect();
+    ) -> Result<TcpStream, TransportError> {
+        let error = |error| connect_error(endpoint, error);
+        let found: Vec<_> = lookup_host((host, port)).await.map_err(error)?.collect();
         let mut tries = JoinSet::new();
         for address in found.into_iter().filter(|address| self.is_permitted(address.ip())) {
             tries.spawn(async move { (address, TcpStream::connect(address).await) });
@@ -138,15 +137,12 @@ impl ZmqTransport {
         let mut why = UNTRUSTED.to_owned();
         while let Some(tried) = tries.join_next().await {
             match tried {
-                Ok((address, Ok(stream))) => {
-                    let local = stream.local_addr().map_err(io_error)?;
-                    return Ok((address, Site::Host(local.ip())));
-                }
+                Ok((_, Ok(stream))) => return Ok(stream),
                 Ok((address, Err(error))) => why = format!("{address}: {error}"),
                 Err(error) => why = error.to_string(),
             }
         }
-        Err(error(why))
+        Err(connect_error(endpoint, why))
     }
 
     fn is_permitted(&self, ip: IpAddr) -> bool {
@@ -159,26 +155,29 @@ impl ZmqTransport {
         address: Address,
         deadline: Instant,
     ) -> Result<Link, TransportError> {
-        let (door, here, there) = match address {
+        let strays = &self.strays;
+        let dialled = match address {
             Address::Tcp { host, port } => {
-                let (remote, here) = self.reach_tcp(endpoint, &host, port).await?;
-                (format!("tcp://{remote}"), here, Site::Host(remote.ip()))
+                let door = self.reach_tcp(endpoint, &host, port).await?;
+                let site = |address: std::io::Result<SocketAddr>| {
+                    let address = address.map_err(|error| connect_error(endpoint, error))?;
+                    Ok::<_, TransportError>(Site::Host(address.ip()))
+                };
+                let (here, there) = (site(door.local_addr())?, site(door.peer_addr())?);
+                handshake::dial(door, &here, &there, strays, deadline).await
             }
             Address::Ipc(path) => {
-                let site = reach_ipc(endpoint, &path).await?;
-                (address::ipc_socket(&path), site.clone(), site)
+                let (door, site) = reach_ipc(endpoint, &path).await?;
+                handshake::dial(door, &site, &site, strays, deadline).await
             }
             Address::AnyIpc => return Err(only_to_listen_at(endpoint)),
         };
-        let dialled = handshake::dial(&door, &here, &there, &self.strays, deadline).await;
         match dialled {
             Ok(sockets) => Ok(link::link(endpoint.to_string(), sockets)),
             Err(HandshakeError::Refused(why)) => {
                 Err(TransportError::Refused { peer: endpoint.to_string(), why })
             }
-            Err(error) => {
-                Err(TransportError::Connect { endpoint: endpoint.clone(), why: error.to_string() })
-            }
+            Err(error) => Err(connect_error(endpoint, error)),
         }
     }
 }
@@ -238,13 +237,20 @@ fn only_to_listen_at(endpoint: &Endpoint) -> TransportError {
     TransportError::InvalidEndpoint { endpoint: endpoint.clone(), why }
 }
 
-/// Looks whether somebody listens, because the `zeromq` crate would try again and again
-/// without saying why. Inboxes go beside the socket: who dials it reaches them too.
-async fn reach_ipc(endpoint: &Endpoint, path: &Path) -> Result<Site, TransportError> {
-    let error = |why| TransportError::Connect { endpoint: endpoint.clone(), why };
-    UnixStream::connect(path).await.map_err(|io| error(format!("{}: {io}", path.display())))?;
+/// A connection to a door's socket. Inboxes go beside it: who dials it reaches them too.
+async fn reach_ipc(
+    endpoint: &Endpoint,
+    path: &Path,
+) -> Result<(UnixStream, Site), TransportError> {
+    let error = |why| connect_error(endpoint, why);
+    let dialled = UnixStream::connect(path).await;
+    let door = dialled.map_err(|io| error(format!("{}: {io}", path.display())))?;
     let folder = path.parent().ok_or_else(|| error("it has no folder".to_owned()))?;
-    Ok(Site::Folder(folder.to_owned()))
+    Ok((door, Site::Folder(folder.to_owned())))
+}
+
+fn connect_error(endpoint: &Endpoint, why: impl ToString) -> TransportError {
+    TransportError::Connect { endpoint: endpoint.clone(), why: why.to_string() }
 }
 
 /// What to do about an address at which nobody can listen.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::timeout;
 use zeromq::util::PeerIdentity;
 use zeromq::{
@@ -11,8 +10,8 @@ use zeromq::{
 
 use crate::wire::Lane;
 
-/// An XPUB socket, connected to one inbox or door that has subscribed to the lane's
-/// topic. With one subscriber an awaited send is that subscriber's backpressure.
+/// An XPUB socket, connected to one inbox that has subscribed to the lane's topic. With
+/// one subscriber an awaited send is that subscriber's backpressure.
 pub(crate) struct Outlet {
     lane: Lane,
     socket: XPubSocket,
@@ -85,7 +84,6 @@ impl Outlet {
             match part.split_first() {
                 Some((1, rest)) if rest == topic => return Ok(Upstream::Subscribed),
                 Some((0, rest)) if rest == topic => return Ok(Upstream::Unsubscribed),
-                Some((&REFUSAL, _)) => return Ok(Upstream::Refused(part.slice(1..))),
                 _ => {}
             }
         }
@@ -98,12 +96,7 @@ pub(crate) enum Upstream {
     Subscribed,
     /// It has read the `Bye`.
     Unsubscribed,
-    /// A door refuses the Dial; the text says why.
-    Refused(Bytes),
 }
-
-/// The first byte of a refusal. Subscriptions begin with 1, their ends with 0.
-pub(crate) const REFUSAL: u8 = 2;
 
 impl Drop for Outlet {
     fn drop(&mut self) {

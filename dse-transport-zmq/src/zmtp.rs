@@ -1,28 +1,35 @@
 //! As much of ZMTP 3.0 (ZeroMQ RFC 23) as a door needs: to be a SUB socket, NULL
-//! security, towards one visitor, and to read a few short messages from it.
+//! security, towards one visitor, and to read a few short messages from it. And as much
+//! as the visitor needs: to be its XPUB socket.
 //!
 //! Why not the `zeromq` crate: whoever connects to a socket that the crate has bound
 //! can make it reserve what one frame length claims, an exabyte if need be, which
 //! aborts the process, and can keep a half-open connection for ever. A door faces
-//! everybody, so it reads with limits and a deadline.
+//! everybody, so it reads with limits and a deadline. A visitor must hear at once that the
+//! door's process has ended, and the crate's XPUB socket tells neither that nobody listens
+//! any more nor that its connection is closed.
 
 use std::io;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
 use zeromq::ZmqMessage;
 
-/// A visitor that has greeted.
+/// A visitor that has greeted, as the door sees it.
 pub(crate) struct Visitor<S> {
-    stream: S,
+    frames: Frames<S>,
 }
 
-/// What is wrong with a visitor.
+/// A door that has greeted, as its visitor sees it.
+pub(crate) struct Doorstep<S> {
+    frames: Frames<S>,
+}
+
+/// What is wrong with the other end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ZmtpError {
-    /// It left without a word, as one does who only looks whether somebody listens.
+    /// It left where it might have said more: as one does who only looks whether somebody
+    /// listens, or who ends.
     #[error("it left without a word")]
     Silent,
     #[error("its first bytes are no ZeroMQ greeting")]
@@ -37,6 +44,8 @@ pub(crate) enum ZmtpError {
     Long(u64),
     #[error("it sent a message of more than {PARTS} parts")]
     Parts,
+    #[error("it answered, but does not take what is said at a door")]
+    NoDoor,
     #[error("it broke off: {0}")]
     Io(#[from] io::Error),
 }
@@ -60,22 +69,96 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Visitor<S> {
         stream.write_all(&greeting()).await?;
         stream.read_exact(&mut theirs[SIGNATURE_BYTES..]).await?;
         check_greeting(&theirs)?;
-        let mut visitor = Self { stream };
-        visitor.send_frame(COMMAND, READY_SUB).await?;
-        match visitor.frame().await? {
-            (COMMAND, body) if body.starts_with(READY) => {}
-            (COMMAND, _) => return Err(ZmtpError::NotReady("another command")),
-            _ => return Err(ZmtpError::NotReady("a message")),
+        let mut frames = Frames { stream };
+        frames.send(COMMAND, READY_SUB).await?;
+        frames.ready().await?;
+        frames.send(0, &[&[SUBSCRIBE], topic.as_bytes()].concat()).await?;
+        Ok(Self { frames })
+    }
+
+    /// The next message.
+    pub(crate) async fn message(&mut self) -> Result<ZmqMessage, ZmtpError> {
+        self.frames.message().await
+    }
+
+    /// Says why there will be no link, cut to what a short frame holds.
+    pub(crate) async fn refuse(&mut self, why: &str) -> Result<(), ZmtpError> {
+        let mut text = [&[REFUSAL], why.as_bytes()].concat();
+        text.truncate(SHORT_BYTES);
+        self.frames.send(0, &text).await
+    }
+
+    /// Waits until it has closed its connection. What it says instead is passed over.
+    pub(crate) async fn left(&mut self) {
+        let mut said = [0; 64];
+        while !matches!(self.frames.stream.read(&mut said).await, Ok(0) | Err(_)) {}
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Doorstep<S> {
+    /// Exchanges greetings and waits for the subscription to the topic.
+    pub(crate) async fn enter(mut stream: S, topic: &str) -> Result<Self, ZmtpError> {
+        stream.write_all(&greeting()).await?;
+        let mut theirs = [0; GREETING_BYTES];
+        stream.read_exact(&mut theirs[..SIGNATURE_BYTES]).await?;
+        if theirs[0] != 0xff || theirs[SIGNATURE_BYTES - 1] != 0x7f {
+            return Err(ZmtpError::NoGreeting);
         }
-        visitor.send_frame(0, &[&[1], topic.as_bytes()].concat()).await?;
-        Ok(visitor)
+        stream.read_exact(&mut theirs[SIGNATURE_BYTES..]).await?;
+        check_greeting(&theirs)?;
+        let mut frames = Frames { stream };
+        frames.send(COMMAND, READY_XPUB).await?;
+        frames.ready().await?;
+        let subscription = frames.message().await?.into_vec().concat();
+        match subscription.split_first() {
+            Some((&SUBSCRIBE, subscribed)) if subscribed == topic.as_bytes() => Ok(Self { frames }),
+            _ => Err(ZmtpError::NoDoor),
+        }
+    }
+
+    /// Says a message of short parts.
+    pub(crate) async fn say(&mut self, message: ZmqMessage) -> Result<(), ZmtpError> {
+        let parts = message.into_vec();
+        let mut bytes = Vec::new();
+        for (part, left) in parts.iter().zip((0..parts.len()).rev()) {
+            put_frame(&mut bytes, if left > 0 { MORE } else { 0 }, part);
+        }
+        self.frames.write(&bytes).await
+    }
+
+    /// Waits for what the door says against this node; none once it has closed the
+    /// connection without a word.
+    pub(crate) async fn refusal(&mut self) -> Option<String> {
+        loop {
+            let said = self.frames.message().await.ok()?.into_vec().concat();
+            if let Some((&REFUSAL, why)) = said.split_first() {
+                let why = String::from_utf8_lossy(why);
+                return Some(why.chars().filter(|c| !c.is_control()).collect());
+            }
+        }
+    }
+}
+
+/// Frames to and from the other end, once both have greeted.
+struct Frames<S> {
+    stream: S,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
+    /// Waits for the end of the other's greeting.
+    async fn ready(&mut self) -> Result<(), ZmtpError> {
+        match self.next().await? {
+            (COMMAND, body) if body.starts_with(READY) => Ok(()),
+            (COMMAND, _) => Err(ZmtpError::NotReady("another command")),
+            _ => Err(ZmtpError::NotReady("a message")),
+        }
     }
 
     /// The next message. Commands, such as a ping, are passed over.
-    pub(crate) async fn message(&mut self) -> Result<ZmqMessage, ZmtpError> {
+    async fn message(&mut self) -> Result<ZmqMessage, ZmtpError> {
         let mut parts: Vec<Bytes> = Vec::new();
         loop {
-            let (flags, body) = self.frame().await?;
+            let (flags, body) = self.next().await?;
             if flags & COMMAND != 0 {
                 continue;
             }
@@ -91,20 +174,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Visitor<S> {
         }
     }
 
-    /// Sends a message of one part, cut to what a short frame holds.
-    pub(crate) async fn send(&mut self, body: &[u8]) -> Result<(), ZmtpError> {
-        self.send_frame(0, &body[..body.len().min(SHORT_BYTES)]).await
-    }
-
-    /// Has it closed its connection? What it says instead is passed over.
-    pub(crate) async fn has_left(&mut self) -> bool {
-        let mut said = [0; 64];
-        let reading = self.stream.read(&mut said);
-        matches!(timeout(Duration::ZERO, reading).await, Ok(Ok(0) | Err(_)))
-    }
-
-    async fn frame(&mut self) -> Result<(u8, Vec<u8>), ZmtpError> {
-        let flags = self.stream.read_u8().await?;
+    async fn next(&mut self) -> Result<(u8, Vec<u8>), ZmtpError> {
+        let flags = match self.stream.read_u8().await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(ZmtpError::Silent);
+            }
+            flags => flags?,
+        };
         let len = match flags & LONG {
             0 => self.stream.read_u8().await?.into(),
             _ => self.stream.read_u64().await?,
@@ -117,12 +193,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Visitor<S> {
         Ok((flags & !LONG, body))
     }
 
-    async fn send_frame(&mut self, flags: u8, body: &[u8]) -> Result<(), ZmtpError> {
-        debug_assert!(body.len() <= SHORT_BYTES);
-        let frame = [&[flags, body.len() as u8], body].concat();
-        self.stream.write_all(&frame).await?;
+    async fn send(&mut self, flags: u8, body: &[u8]) -> Result<(), ZmtpError> {
+        let mut bytes = Vec::new();
+        put_frame(&mut bytes, flags, body);
+        self.write(&bytes).await
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), ZmtpError> {
+        self.stream.write_all(bytes).await?;
         Ok(self.stream.flush().await?)
     }
+}
+
+fn put_frame(into: &mut Vec<u8>, flags: u8, body: &[u8]) {
+    debug_assert!(body.len() <= SHORT_BYTES);
+    into.extend([flags, body.len() as u8]);
+    into.extend(body);
 }
 
 fn greeting() -> [u8; GREETING_BYTES] {
@@ -161,6 +247,12 @@ const COMMAND: u8 = 0b100;
 
 const READY: &[u8] = b"\x05READY";
 const READY_SUB: &[u8] = b"\x05READY\x0bSocket-Type\0\0\0\x03SUB";
+const READY_XPUB: &[u8] = b"\x05READY\x0bSocket-Type\0\0\0\x04XPUB";
+
+/// The first byte of a subscription.
+const SUBSCRIBE: u8 = 1;
+/// The first byte of a refusal, which is neither a subscription nor the end of one.
+const REFUSAL: u8 = 2;
 
 #[cfg(test)]
 mod tests {

@@ -13,7 +13,7 @@ use dse_transport_zmq::{ZmqConfig, ZmqTransport};
 use support::{Folder, endpoint, recv_control, send_control, soon, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use zeromq::{PubSocket, Socket, SocketSend, XPubSocket};
+use zeromq::{PubSocket, Socket, SocketRecv, SocketSend, SubSocket, XPubSocket};
 
 /// Links to a door while it reports refusals.
 async fn link_despite(transport: &ZmqTransport, door: &mut dyn Listener) -> (Link, Link) {
@@ -122,13 +122,13 @@ async fn a_node_that_cannot_be_dialled_back_is_told_so() {
     let mut liar = XPubSocket::new();
     let dial = async {
         liar.connect(&format!("tcp://{at}")).await.unwrap();
-        zeromq::SocketRecv::recv(&mut liar).await.unwrap();
+        liar.recv().await.unwrap();
         let header = [b"dse/control/\x01".as_slice(), &[7; 8], &[0; 8]].concat();
         let dial =
             [&[1_u8][..], &[0; 8], &[0], &1_u64.to_be_bytes(), &1_u64.to_be_bytes()].concat();
         let parts = vec![Bytes::from(header), Bytes::from(dial)];
         liar.send(parts.try_into().unwrap()).await.unwrap();
-        zeromq::SocketRecv::recv(&mut liar).await.unwrap()
+        liar.recv().await.unwrap()
     };
     let (told, outcome) = soon("a refusal", async { tokio::join!(dial, door.accept()) }).await;
     let why = refused(outcome);
@@ -149,7 +149,7 @@ async fn a_visitor_that_gives_up_is_no_refusal() {
     let visits = async {
         let mut visitor = XPubSocket::new();
         visitor.connect(&format!("tcp://{}", at.address())).await.unwrap();
-        zeromq::SocketRecv::recv(&mut visitor).await.unwrap();
+        visitor.recv().await.unwrap();
         let header = [b"dse/control/\x01".as_slice(), &[7; 8], &[0; 8]].concat();
         let ports = [port.to_be_bytes(), port.to_be_bytes()].concat();
         let dial = [&[1_u8][..], &[0; 8], &[0], &ports].concat();
@@ -172,9 +172,9 @@ async fn one_who_listens_but_is_no_node_is_an_error_that_names_it() {
     let transport = folder.transport();
     let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = endpoint(&format!("zmq://{}", mute.local_addr().unwrap()));
-    let error = within(Duration::from_secs(5), "giving up", transport.connect(&at)).await;
+    let error = soon("giving up", transport.connect(&at)).await;
     let error = error.expect_err("nobody answers").to_string();
-    assert!(error.contains(at.as_str()) && error.contains("no inbox answers there"), "{error}");
+    assert!(error.contains(at.as_str()) && error.contains("did not greet in time"), "{error}");
 
     let web = tokio::spawn(async move {
         loop {
@@ -190,6 +190,30 @@ async fn one_who_listens_but_is_no_node_is_an_error_that_names_it() {
     let error = error.expect_err("this is no node").to_string();
     assert!(error.contains(at.as_str()), "{error}");
     web.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_ends_while_it_is_dialled_is_not_waited_for() {
+    let folder = Folder::new();
+    let transport = folder.transport();
+    let listening = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = endpoint(&format!("zmq://{}", listening.local_addr().unwrap()));
+    let ends = async { drop(listening.accept().await.unwrap()) };
+    let (error, ()) = soon("giving up", async { tokio::join!(transport.connect(&at), ends) }).await;
+    let error = error.expect_err("it ended before it greeted").to_string();
+    assert!(error.contains("it broke off"), "{error}");
+
+    let mut door = SubSocket::new();
+    door.subscribe("dse/control/").await.unwrap();
+    let bound = door.bind("tcp://127.0.0.1:0").await.unwrap();
+    let at = endpoint(&bound.to_string().replace("tcp:", "zmq:"));
+    let ends = async {
+        door.recv().await.expect("a Dial");
+        drop(door);
+    };
+    let (error, ()) = soon("giving up", async { tokio::join!(transport.connect(&at), ends) }).await;
+    let error = error.expect_err("it ended before it dialled back").to_string();
+    assert!(error.contains("it gave up"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
