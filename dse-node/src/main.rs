@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use dse_node::cli::Cli;
@@ -15,6 +16,9 @@ use tracing_subscriber::filter::LevelFilter;
 
 /// What a shell reports of a program that SIGINT ended.
 const INTERRUPTED: i32 = 130;
+
+/// How long tasks have at the end to drop what they hold.
+const LETTING_GO: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     match run() {
@@ -35,8 +39,9 @@ fn run() -> anyhow::Result<u8> {
         tokio::spawn(obey_signals(signals()?, cancel.clone()));
         Ok(plan.carry_out(Context::process(cancel)).await)
     });
-    // A thread that waits for standard input would hold up an orderly end for ever.
-    runtime.shutdown_background();
+    // Tasks let go of their sockets' files. A thread that waits for standard input would
+    // hold up an orderly end for ever.
+    runtime.shutdown_timeout(LETTING_GO);
     status
 }
 

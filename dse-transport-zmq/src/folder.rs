@@ -53,33 +53,23 @@ impl Drop for SocketFile {
     }
 }
 
-/// Listens at a path that others know. What a dead process left there is removed,
-/// under the folder's lock.
+/// Listens at a path that others may know. What a dead process left there is removed.
 pub(crate) async fn bind_known(
     path: &Path,
 ) -> Result<(tokio::net::UnixListener, SocketFile), FolderError> {
-    let folder = path.parent().ok_or_else(|| FolderError::Invalid(path.to_owned()))?;
-    ensure_private(folder)?;
-    let _lock = lock(&folder.join("zmq.lock")).await?;
-    if let Ok(found) = fs::symlink_metadata(path) {
-        if !found.file_type().is_socket() {
-            return Err(FolderError::NoSocket(path.to_owned()));
-        }
-        match tokio::net::UnixStream::connect(path).await {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                fs::remove_file(path).map_err(|error| FolderError::Io(path.to_owned(), error))?;
-            }
-            _ => return Err(FolderError::InUse(path.to_owned())),
-        }
-    }
+    let bound = match bind(path).await {
+        Err(FolderError::InUse(_)) if remove_stale(path).await? => bind(path).await,
+        bound => bound,
+    };
+    let (listener, file) = bound?;
     let io_error = |error| FolderError::Io(path.to_owned(), error);
-    let (listener, file) = bind(path)?;
     listener.set_nonblocking(true).map_err(io_error)?;
     Ok((tokio::net::UnixListener::from_std(listener).map_err(io_error)?, file))
 }
 
-/// Listens at a path.
-pub(crate) fn bind(
+/// Listens at a path. Between its two steps the socket looks like a dead process's, so
+/// that nobody may remove one meanwhile.
+pub(crate) async fn bind(
     path: &Path,
 ) -> Result<(std::os::unix::net::UnixListener, SocketFile), FolderError> {
     let folder = path.parent().ok_or_else(|| FolderError::Invalid(path.to_owned()))?;
@@ -90,7 +80,11 @@ pub(crate) fn bind(
         return Err(FolderError::Long(path.to_owned()));
     }
     ensure_private(folder)?;
-    let io_error = |error| FolderError::Io(path.to_owned(), error);
+    let _lock = lock(folder, File::try_lock_shared).await?;
+    let io_error = |error: io::Error| match error.kind() {
+        io::ErrorKind::AddrInUse => FolderError::InUse(path.to_owned()),
+        _ => FolderError::Io(path.to_owned(), error),
+    };
     let listener = std::os::unix::net::UnixListener::bind(path).map_err(io_error)?;
     // The file just made tells who this process is, which std cannot say.
     let file = SocketFile { path: path.to_owned(), inode: inode(path).map_err(io_error)? };
@@ -100,6 +94,59 @@ pub(crate) fn bind(
         return Err(FolderError::Foreign(folder.to_owned()));
     }
     Ok((listener, file))
+}
+
+/// Removes what processes that were killed left in a runtime folder. It looks at each
+/// socket, so it ends after a number of live ones: what that costs others is bounded, and
+/// each look begins elsewhere.
+pub(crate) async fn sweep(folder: &Path) -> Result<(), FolderError> {
+    let io_error = |error| FolderError::Io(folder.to_owned(), error);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(io_error)? {
+        let entry = entry.map_err(io_error)?;
+        let is_socket = entry.file_type().is_ok_and(|found| found.is_socket());
+        if is_socket && entry.file_name().to_str().and_then(parse_name).is_some() {
+            found.push(entry.path());
+        }
+    }
+    let begin = crate::random() as usize % found.len().max(1);
+    found.rotate_left(begin);
+    let mut live = 0;
+    for path in found {
+        if !is_stale(&path).await {
+            live += 1;
+        } else if remove_stale(&path).await? {
+            tracing::debug!(path = %path.display(), "removed the socket of a dead process");
+        }
+        if live == LOOKS_MAX {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a dead process's socket; false if it lives. The lock keeps out who is about to
+/// listen.
+async fn remove_stale(path: &Path) -> Result<bool, FolderError> {
+    let folder = path.parent().ok_or_else(|| FolderError::Invalid(path.to_owned()))?;
+    let _lock = lock(folder, File::try_lock).await?;
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => Err(FolderError::NoSocket(path.to_owned())),
+        Ok(_) if !is_stale(path).await => Ok(false),
+        _ => match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(FolderError::Io(path.to_owned(), error))
+            }
+            _ => Ok(true),
+        },
+    }
+}
+
+/// Does nobody listen at this socket? Who does not take connections now, or not so many,
+/// listens all the same.
+async fn is_stale(path: &Path) -> bool {
+    let looked = tokio::net::UnixStream::connect(path).await;
+    looked.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// The name of a socket.
@@ -132,19 +179,23 @@ fn ensure_private(folder: &Path) -> Result<(), FolderError> {
     Ok(())
 }
 
-/// Takes the lock that guards the removal of stale sockets. It is held for
-/// microseconds, so waiting means trying again.
-async fn lock(path: &Path) -> Result<File, FolderError> {
-    let io_error = |error| FolderError::Io(path.to_owned(), error);
+/// Takes the lock of a folder: shared to make a socket, alone to remove a stale one. It is
+/// held for microseconds, so waiting means trying again.
+async fn lock(
+    folder: &Path,
+    take: impl Fn(&File) -> Result<(), TryLockError>,
+) -> Result<File, FolderError> {
+    let path = folder.join("zmq.lock");
+    let io_error = |error| FolderError::Io(path.clone(), error);
     let mut options = File::options();
-    let file = options.write(true).create(true).truncate(false).open(path).map_err(io_error)?;
+    let file = options.write(true).create(true).truncate(false).open(&path).map_err(io_error)?;
     let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
-        match file.try_lock() {
+        match take(&file) {
             Ok(()) => return Ok(file),
             Err(TryLockError::Error(error)) => return Err(io_error(error)),
             Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                return Err(FolderError::Locked(path.to_owned()));
+                return Err(FolderError::Locked(path));
             }
             Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(5)).await,
         }
@@ -159,3 +210,5 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
 /// What fits into a `sockaddr_un`.
 const PATH_BYTES: usize = 107;
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many live sockets a sweep looks at.
+const LOOKS_MAX: u32 = 64;

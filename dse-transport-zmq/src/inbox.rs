@@ -69,7 +69,7 @@ impl Inbox {
         }
         let mut socket = SubSocket::with_options(options);
         let events = socket.monitor();
-        let (listener, number, file) = listen(site)?;
+        let (listener, number, file) = listen(site).await?;
         let zmq_error = |error| InboxError::Zmq(site.socket(number), error);
         // Nobody is connected yet: this only remembers the topic for who comes.
         socket.subscribe(lane.topic()).await.map_err(zmq_error)?;
@@ -198,7 +198,7 @@ pub(crate) fn identity(nonce: u64, lane: Lane) -> PeerIdentity {
     name.parse().unwrap_or_default()
 }
 
-fn listen(site: &Site) -> Result<(zeromq::Listener, u64, Option<SocketFile>), InboxError> {
+async fn listen(site: &Site) -> Result<(zeromq::Listener, u64, Option<SocketFile>), InboxError> {
     match site {
         Site::Host(ip) => {
             let io_error = |error| InboxError::Io(ip.to_string(), error);
@@ -208,7 +208,7 @@ fn listen(site: &Site) -> Result<(zeromq::Listener, u64, Option<SocketFile>), In
         }
         Site::Folder(path) => {
             let number = crate::random();
-            let (listener, file) = folder::bind(&path.join(folder::name(number)))?;
+            let (listener, file) = folder::bind(&path.join(folder::name(number))).await?;
             Ok((listener.into(), number, Some(file)))
         }
     }

@@ -105,9 +105,15 @@ impl ZmqTransport {
 
     async fn bind_ipc(&self, endpoint: &Endpoint, path: &Path) -> Result<Door, TransportError> {
         let error = |why| TransportError::Bind { endpoint: endpoint.clone(), why };
+        let runtime_dir = &self.config.runtime_dir;
         let bound = folder::bind_known(path).await;
         let (listener, file) = bound.map_err(|folder| error(folder.to_string()))?;
-        let endpoints = address::ipc_endpoint(path, &self.config.runtime_dir).into_iter().collect();
+        if path.parent() == Some(runtime_dir)
+            && let Err(error) = folder::sweep(runtime_dir).await
+        {
+            tracing::debug!(%error, "sockets of dead processes may be left");
+        }
+        let endpoints = address::ipc_endpoint(path, runtime_dir).into_iter().collect();
         Ok(self.door(DoorSocket::Ipc(listener, file), endpoints))
     }
 
@@ -238,10 +244,7 @@ fn only_to_listen_at(endpoint: &Endpoint) -> TransportError {
 }
 
 /// A connection to a door's socket. Inboxes go beside it: who dials it reaches them too.
-async fn reach_ipc(
-    endpoint: &Endpoint,
-    path: &Path,
-) -> Result<(UnixStream, Site), TransportError> {
+async fn reach_ipc(endpoint: &Endpoint, path: &Path) -> Result<(UnixStream, Site), TransportError> {
     let error = |why| connect_error(endpoint, why);
     let dialled = UnixStream::connect(path).await;
     let door = dialled.map_err(|io| error(format!("{}: {io}", path.display())))?;

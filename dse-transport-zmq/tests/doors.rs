@@ -330,6 +330,32 @@ async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_listens_in_the_runtime_folder_removes_what_the_dead_left() {
+    let (folder, path) = folder_with(0o700);
+    let dead = |name: &str| {
+        let socket = path.join(name);
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        socket
+    };
+    let stale = [dead("00000000000000aa"), dead("00000000000000bb")];
+    let foreign = dead("foreign.sock");
+    // One who takes no connection listens all the same.
+    let live = path.join("00000000000000cc");
+    let _listening = std::os::unix::net::UnixListener::bind(&live).unwrap();
+    let letter = path.join("00000000000000dd");
+    std::fs::write(&letter, "a letter").unwrap();
+
+    let transport = folder.transport();
+    let elsewhere = Folder::new();
+    let place = endpoint(&format!("zmq://ipc/{}/door", elsewhere.path().display()));
+    let _door = transport.bind(&place).await.unwrap();
+    assert!(stale.iter().all(|socket| socket.exists()), "that door is in another folder");
+    let _door = transport.bind(&endpoint("zmq://ipc")).await.unwrap();
+    assert!(!stale.iter().any(|socket| socket.exists()), "no process listens there");
+    assert!(foreign.exists() && live.exists() && letter.exists(), "others' and live ones");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_at_a_socket_is_an_error_that_names_it() {
     let (folder, _) = folder_with(0o700);
     for at in ["zmq://ipc/00000000000000bb", "zmq://127.0.0.1:1"] {

@@ -1,11 +1,13 @@
 //! How nodes come, go and come back.
 
+use std::collections::BTreeSet;
+use std::os::unix::fs::FileTypeExt;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Place, Running};
+use crate::support::{Node, Place, Running};
 
 fn watch(place: &Place, node: &str) -> Running {
     let mut watch = place.starts(&["watch", "--json"]);
@@ -45,6 +47,62 @@ fn a_killed_node_is_known_within_2_s_over_quic() {
 #[test]
 fn a_killed_node_is_known_within_1_s_over_zmq() {
     killed_node_is_known_within("zmq", Duration::from_secs(1));
+}
+
+/// The sockets in the runtime folder of a bus.
+fn sockets(place: &Place, bus: &str) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(place.path(&format!("run/{bus}.bus"))).expect("there");
+    let sockets = entries
+        .map(|entry| entry.expect("an entry"))
+        .filter(|entry| entry.file_type().expect("a type").is_socket());
+    sockets.map(|entry| entry.file_name().into_string().expect("UTF-8")).collect()
+}
+
+/// The socket at which a node listens.
+fn door(node: &Node) -> String {
+    node.endpoints[0].strip_prefix("zmq://ipc/").expect("a socket").to_owned()
+}
+
+#[test]
+fn the_sockets_of_killed_nodes_go_with_the_next_node_and_no_others() {
+    let place = Place::new("zmq");
+    let elsewhere = place.node("elsewhere", &["--bus", "other"]);
+    let stopped = place.node("stopped", &["--value", "of/stopped=1"]);
+    let killed = place.node("a", &[]);
+    let (dead, named) = (door(&killed), "00000000000000aa");
+    killed.running.kill();
+    let other = place.node("b", &["--listen", &format!("zmq://ipc/{named}")]);
+    assert!(!sockets(&place, "default").contains(&dead), "a left it, and b has come since");
+    other.running.kill();
+    // One that cannot answer lives all the same.
+    stopped.running.signal(Signal::STOP);
+    let back = place.node("a", &[]);
+    let left = sockets(&place, "default");
+    assert!(!left.contains(&dead) && !left.contains(named), "{left:?}");
+    assert!(left.contains(&door(&stopped)) && left.contains(&door(&back)), "{left:?}");
+    assert!(sockets(&place, "other").contains(&door(&elsewhere)));
+    stopped.running.signal(Signal::CONT);
+    let listing = place.json(&["ls", "of/*", "--json"]);
+    assert_eq!(listing["declarations"].as_array().map(Vec::len), Some(1), "{listing}");
+}
+
+#[test]
+fn nodes_that_start_together_clean_up_and_leave_each_other_alone() {
+    let place = Place::new("zmq");
+    let killed: Vec<_> = (0..4).map(|number| place.node(&format!("k{number}"), &[])).collect();
+    let dead: Vec<_> = killed.iter().map(door).collect();
+    for node in killed {
+        node.running.kill();
+    }
+    let starting: Vec<_> = (0..6)
+        .map(|number| place.starts(&["run", "--json", "--name", &format!("n{number}")]))
+        .collect();
+    let nodes: Vec<_> = starting.into_iter().map(Node::of).collect();
+    let listing = place.json(&["nodes", "--json", "--timeout", "15"]);
+    assert_eq!(listing["nodes"].as_array().map(Vec::len), Some(nodes.len()), "{listing}");
+    let left = sockets(&place, "default");
+    assert!(!dead.iter().any(|door| left.contains(door)), "{dead:?} of {left:?}");
+    assert!(nodes.iter().map(door).all(|door| left.contains(&door)), "{left:?}");
 }
 
 #[test]
