@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use dse_core::node::{Node, StartError};
-use dse_core::protocol::{BusId, Endpoint, Key, KeyExpr, Report};
+use dse_core::protocol::{BusId, Endpoint, Key, KeyExpr, NodeId, Report};
 use dse_core::transport::TransportError;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -32,7 +32,8 @@ pub enum Part {
 }
 
 /// The pauses before a bus is asked again of which not all could be asked: nodes that came
-/// or went are known to everybody by then.
+/// or went are known to everybody by then. They begin anew where others were asked or are
+/// missing than before: then nodes still come and go.
 const ASK_AGAIN_AFTER: [Duration; 3] =
     [Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(200)];
 
@@ -132,21 +133,26 @@ impl Session {
     }
 
     /// Asks the bus. Where nodes came or went meanwhile, so that it is not certain that all
-    /// were asked, it asks some more times. Where seeds are given, somebody must have been
-    /// reached in time.
+    /// were asked, it asks again, for as long as that goes on. Where seeds are given, somebody
+    /// must have been reached in time.
     ///
     /// # Errors
     /// Nobody was reached, and why; or the node has stopped.
     pub async fn ask(&self, keys: &KeyExpr, timeout: Duration) -> Result<Report> {
         let until = Instant::now() + timeout;
         let mut report = self.node.request(keys.as_str(), timeout).await?;
-        for pause in ASK_AGAIN_AFTER {
-            if report.complete || Instant::now() + pause >= until {
-                break;
-            }
+        let mut pauses = ASK_AGAIN_AFTER.into_iter();
+        while !report.complete
+            && let Some(pause) = pauses.next()
+            && Instant::now() + pause < until
+        {
             self.look_again().await?;
             sleep(pause).await;
+            let before = (report.expected, missing(&report));
             report = self.node.request(keys.as_str(), until - Instant::now()).await?;
+            if (report.expected, missing(&report)) != before {
+                pauses = ASK_AGAIN_AFTER.into_iter();
+            }
         }
         if !report.complete && report.answered == 0 && !self.seeds.is_empty() {
             let why = self.why_unreached();
@@ -236,6 +242,11 @@ impl Session {
     }
 }
 
+/// Who did not answer.
+fn missing(report: &Report) -> Vec<NodeId> {
+    report.missing.iter().map(|missing| missing.node.clone()).collect()
+}
+
 /// Where to listen: at what is said, and for each transport about which nothing is said
 /// at a place of its own choice.
 fn listen_at(settings: &Settings) -> Result<Vec<Endpoint>> {
@@ -290,7 +301,7 @@ fn no_shared_transport(others: &[LocalNode], settings: &Settings) -> anyhow::Err
 
 #[cfg(test)]
 mod tests {
-    use dse_core::protocol::{Incarnation, NodeId};
+    use dse_core::protocol::Incarnation;
 
     use super::*;
 

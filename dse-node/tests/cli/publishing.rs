@@ -38,6 +38,32 @@ fn two_terminals_over_zmq() {
     two_terminals("zmq");
 }
 
+/// Each of them dials some that end just then.
+fn commands_that_come_and_go_together(transport: &'static str, count: usize) {
+    let place = Place::new(transport);
+    let mut subscriber = place.subscriber(&["x/**", "--count", &count.to_string()]);
+    let publish = |number| {
+        let key = format!("x/{number}");
+        place.starts(&["pub", &key, "--value", "hi", "--timeout", "15"])
+    };
+    let publishers: Vec<_> = (0..count).map(publish).collect();
+    for mut publisher in publishers {
+        publisher.says("published 1 sample to 1 subscriber");
+        assert_eq!(publisher.end().code(), Some(0));
+    }
+    assert_eq!(subscriber.end().code(), Some(0));
+}
+
+#[test]
+fn commands_that_come_and_go_together_end_well_over_quic() {
+    commands_that_come_and_go_together("quic", 6);
+}
+
+#[test]
+fn commands_that_come_and_go_together_end_well_over_zmq() {
+    commands_that_come_and_go_together("zmq", 12);
+}
+
 #[test]
 fn samples_for_people_are_key_and_payload() {
     let place = Place::new("quic");
