@@ -28,6 +28,7 @@ cargo xtask <task>
       --quick              short runs, for a first look
       --json FILE          writes the figures there as well
       --idle               instead: what a bus puts on the wire on which nothing happens
+      --stall              instead: what a stopped subscriber does to the others
   sim                      random schedules on a simulated bus, held against the laws
       --seeds N            how many; --help tells the other flags
       explore              instead: everything that can happen in small worlds

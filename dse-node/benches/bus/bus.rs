@@ -119,13 +119,14 @@ async fn ask(job: &Job, node: &Node) -> Result<Value> {
     Ok(trips.json())
 }
 
-async fn declare(node: &Node, key: &str) -> Result<Publisher> {
+/// A stream of which nothing may be lost.
+pub(crate) async fn declare(node: &Node, key: &str) -> Result<Publisher> {
     let publisher = node.publisher(key)?.kind(Kind::Stream).overflow(Overflow::Block);
     Ok(publisher.declare().await?)
 }
 
 /// Waits until somebody is being sent the samples.
-async fn wanted(publisher: &Publisher) -> Result<()> {
+pub(crate) async fn wanted(publisher: &Publisher) -> Result<()> {
     let mut interest = publisher.interest();
     while interest.subscribers() == 0 {
         interest.changed().await.context("the publisher is closed")?;
@@ -140,7 +141,13 @@ async fn sample(subscriber: &mut Subscriber) -> Result<Bytes> {
     }
 }
 
-async fn start(job: &Job, scope: &MemScope, name: &str, peer: Option<&str>) -> Result<Node> {
+/// A node of the job; it joins the others at `peer`.
+pub(crate) async fn start(
+    job: &Job,
+    scope: &MemScope,
+    name: &str,
+    peer: Option<&str>,
+) -> Result<Node> {
     let listen = match job.transport {
         Transport::Mem => "mem://*",
         Transport::Zmq => "zmq://ipc",
@@ -171,19 +178,20 @@ fn quic(folder: &Path, name: &str) -> Result<QuicTransport> {
     Ok(QuicTransport::new(QuicConfig::new(identity))?)
 }
 
-fn address(node: &Node) -> Result<String> {
+/// Where a node is joined.
+pub(crate) fn address(node: &Node) -> Result<String> {
     Ok(node.endpoints().first().context("the node listens nowhere")?.to_string())
 }
 
 const RECEIVER: &str = "receiver";
 const SENDER: &str = "sender";
-const SAMPLES: &str = "bench/samples";
+pub(crate) const SAMPLES: &str = "bench/samples";
 const PING: &str = "bench/ping";
 const PONG: &str = "bench/pong";
 
 /// How many samples the subscriber's queue holds.
-const QUEUE: usize = 16 * 1024;
+pub(crate) const QUEUE: usize = 16 * 1024;
 /// How many deliveries are taken at a time.
-const BATCH: usize = 1024;
+pub(crate) const BATCH: usize = 1024;
 /// So many samples are published between two looks at the clock.
 const LOOKS_AT_CLOCK: u64 = 16;

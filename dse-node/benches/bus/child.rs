@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use crate::job::{Ends, Job, Measure, Role, Subject, Transport};
-use crate::{bare_mem, bare_quic, bare_zmq, bus};
+use crate::{bare_mem, bare_quic, bare_zmq, bus, stall};
 
 /// Plays the role, prints what came of it, and waits for the end of standard input.
 ///
@@ -20,6 +20,10 @@ use crate::{bare_mem, bare_quic, bare_zmq, bus};
 /// The other half is not there, the transport failed, or it takes far too long.
 pub(crate) fn run(job: &Job, role: Role) -> Result<()> {
     let runtime = runtime(job.ends)?;
+    if let Role::Publisher | Role::Subscriber { .. } = role {
+        // As a task, as in a service.
+        return runtime.block_on(runtime.spawn(stall::play(job.clone(), role)))?;
+    }
     let found = match (job.ends, role) {
         (Ends::OneThread, Role::Both) => both_on_one_thread(job, &runtime)?,
         (Ends::Threads, Role::Both) => both_on_two_threads(job, &runtime)?,
@@ -134,8 +138,8 @@ async fn play_role(job: &Job, role: Role) -> Result<Value> {
     }
 }
 
-/// Tells the parent where the receiver listens.
-fn announce(address: String) {
+/// Tells the parent where this half listens.
+pub(crate) fn announce(address: String) {
     println!("{}", json!({ "ready": address }));
 }
 

@@ -122,11 +122,11 @@ struct RoundTrip {
     ratio: Spread,
 }
 
-/// How the bus compares with the bare transport, turn by turn.
+/// How one thing compares with another, turn by turn: the bus with the bare transport.
 #[derive(Debug)]
-struct Spread {
+pub(crate) struct Spread {
     least: f64,
-    median: f64,
+    pub(crate) median: f64,
     most: f64,
 }
 
@@ -141,6 +141,9 @@ impl Figures {
     ) {
         let bus = |field| median(turns, |turn| number(&turn.bus, field));
         let bare = |field| median(turns, |turn| number(&turn.bare, field));
+        let compare =
+            |turn: &Turn, field| ratio(number(&turn.bus, field), number(&turn.bare, field));
+        let compared = |field| Spread::of(turns.iter().map(|turn| compare(turn, field)));
         match measure {
             Measure::Throughput { payload } => self.throughput.push(Throughput {
                 transport,
@@ -151,7 +154,7 @@ impl Figures {
                 lost: turns.iter().map(|turn| lost(&turn.bus)).sum(),
                 bare_per_s: bare("per_s"),
                 bare_mb_per_s: bare("mb_per_s"),
-                ratio: Spread::of(turns, "per_s"),
+                ratio: compared("per_s"),
             }),
             Measure::RoundTrip => self.round_trips.push(RoundTrip {
                 transport,
@@ -160,7 +163,7 @@ impl Figures {
                 p99_us: bus("p99_us"),
                 bare_p50_us: bare("p50_us"),
                 bare_p99_us: bare("p99_us"),
-                ratio: Spread::of(turns, "p50_us"),
+                ratio: compared("p50_us"),
             }),
         }
     }
@@ -203,9 +206,9 @@ impl Figures {
 }
 
 impl Spread {
-    fn of(turns: &[Turn], field: &str) -> Self {
-        let ratios =
-            sorted(turns, |turn| ratio(number(&turn.bus, field), number(&turn.bare, field)));
+    /// Of these ratios, or whatever numbers.
+    pub(crate) fn of(ratios: impl IntoIterator<Item = f64>) -> Self {
+        let ratios = sorted(ratios);
         Self {
             least: ratios.first().copied().unwrap_or(0.0),
             median: middle(&ratios),
@@ -213,7 +216,7 @@ impl Spread {
         }
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         json!({ "median": self.median, "least": self.least, "most": self.most })
     }
 }
@@ -280,16 +283,16 @@ fn number(found: &Value, field: &str) -> f64 {
     found[field].as_f64().unwrap_or(0.0)
 }
 
-fn ratio(ours: f64, theirs: f64) -> f64 {
+pub(crate) fn ratio(ours: f64, theirs: f64) -> f64 {
     if theirs > 0.0 { ours / theirs } else { 0.0 }
 }
 
 fn median(turns: &[Turn], of: impl Fn(&Turn) -> f64) -> f64 {
-    middle(&sorted(turns, of))
+    middle(&sorted(turns.iter().map(of)))
 }
 
-fn sorted(turns: &[Turn], of: impl Fn(&Turn) -> f64) -> Vec<f64> {
-    let mut values: Vec<f64> = turns.iter().map(of).collect();
+fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     values
 }

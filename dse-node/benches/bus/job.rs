@@ -63,6 +63,10 @@ pub(crate) enum Role {
     Sender { peer: String },
     /// Does both.
     Both,
+    /// Publishes without end, for what a stopped subscriber does to another.
+    Publisher,
+    /// Subscribes at the publisher, and does as it is told.
+    Subscriber { name: String, peer: String },
 }
 
 impl Transport {

@@ -16,6 +16,7 @@ mod figures;
 mod job;
 mod options;
 mod pair;
+mod stall;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     let done = match options::parse(std::env::args().skip(1)) {
         Ok(Mode::Child { job, role }) => child::run(&job, role).map(|()| true),
         Ok(Mode::Measure(options)) => measure(&options),
+        Ok(Mode::Stall(options)) => stall::measure(&options),
         Err(error) => {
             eprintln!("error: {error}\n\n{}", options::USAGE);
             return ExitCode::from(2);
@@ -61,10 +63,7 @@ fn measure(options: &Options) -> Result<bool> {
         figures.add(*transport, *ends, *measure, turns);
     }
     println!("\n{figures}");
-    if let Some(file) = &options.json {
-        let text = format!("{:#}\n", figures.json());
-        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    }
+    write_json(options, &figures.json())?;
     let lost = figures.lost();
     if lost > 0 {
         eprintln!("error: {lost} samples were lost");
@@ -99,15 +98,26 @@ impl Row {
     }
 
     fn run(&self, options: &Options, subject: Subject) -> Result<serde_json::Value> {
-        // Nobody else's: ZeroMQ sockets go into it.
-        let private = Permissions::from_mode(0o700);
-        let folder = tempfile::Builder::new().permissions(private).tempdir();
-        let folder = folder.context("cannot make a folder")?;
+        let folder = private_folder()?;
         let Self { transport, ends, measure, .. } = *self;
         let (time, path) = (options.time, folder.path().to_owned());
         let job = Job { subject, transport, ends, measure, time, folder: path };
         pair::run(&job).with_context(|| format!("measuring {transport} {ends} {measure} {subject}"))
     }
+}
+
+/// Nobody else's: ZeroMQ sockets go into it.
+fn private_folder() -> Result<tempfile::TempDir> {
+    let private = Permissions::from_mode(0o700);
+    let folder = tempfile::Builder::new().permissions(private).tempdir();
+    folder.context("cannot make a folder")
+}
+
+/// Writes all figures where the user wants them.
+fn write_json(options: &Options, figures: &serde_json::Value) -> Result<()> {
+    let Some(file) = &options.json else { return Ok(()) };
+    let text = format!("{figures:#}\n");
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
 const PAYLOADS: [usize; 3] = [64, 1024, 64 * 1024];

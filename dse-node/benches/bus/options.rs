@@ -10,11 +10,15 @@ pub(crate) const USAGE: &str = "\
 cargo xtask bench
     --transport T   only mem, zmq or quic
     --quick         three short turns each, for a first look
+    --stall         instead: what a stopped subscriber does to the publisher and another
+                    (zmq, quic)
     --json FILE     writes the figures there as well";
 
 /// What this process is to do.
 pub(crate) enum Mode {
     Measure(Options),
+    /// What a stopped subscriber costs.
+    Stall(Options),
     /// One half of a measurement.
     Child {
         job: Job,
@@ -45,6 +49,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Mode, Str
         time: Duration::from_secs(1),
         json: None,
     };
+    let mut stall = false;
     while let Some(flag) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
         match flag.as_str() {
@@ -54,24 +59,35 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Mode, Str
                 options.turns = 3;
                 options.time = Duration::from_millis(300);
             }
+            "--stall" => stall = true,
             // Cargo's own word to every bench.
             "--bench" => {}
             other => return Err(format!("bench does not know {other}")),
         }
     }
-    Ok(Mode::Measure(options))
+    if !stall {
+        return Ok(Mode::Measure(options));
+    }
+    // Nothing of mem can be stopped alone.
+    options.transports.retain(|transport| *transport != Transport::Mem);
+    match options.transports.is_empty() {
+        true => Err("--stall needs processes: use zmq or quic".to_owned()),
+        false => Ok(Mode::Stall(options)),
+    }
 }
 
 /// The arguments of a process that plays this role, to be read by [`parse`].
 pub(crate) fn child_arguments(job: &Job, role: &Role) -> Vec<String> {
     let (role, peer) = match role {
-        Role::Receiver => ("receiver", ""),
-        Role::Sender { peer } => ("sender", peer.as_str()),
-        Role::Both => ("both", ""),
+        Role::Receiver => ("receiver".to_owned(), ""),
+        Role::Sender { peer } => ("sender".to_owned(), peer.as_str()),
+        Role::Both => ("both".to_owned(), ""),
+        Role::Publisher => ("publisher".to_owned(), ""),
+        Role::Subscriber { name, peer } => (format!("{SUBSCRIBER}{name}"), peer.as_str()),
     };
     vec![
         CHILD.to_owned(),
-        role.to_owned(),
+        role,
         peer.to_owned(),
         job.subject.to_string(),
         job.transport.to_string(),
@@ -88,7 +104,15 @@ fn parse_child(mut arguments: impl Iterator<Item = String>) -> Result<Mode, Stri
         ("receiver", _) => Role::Receiver,
         ("sender", peer) => Role::Sender { peer },
         ("both", _) => Role::Both,
-        (other, _) => return Err(format!("{other}: use receiver, sender or both")),
+        ("publisher", _) => Role::Publisher,
+        (other, peer) => match other.strip_prefix(SUBSCRIBER) {
+            Some(name) => Role::Subscriber { name: name.to_owned(), peer },
+            None => {
+                return Err(format!(
+                    "{other}: use receiver, sender, both, publisher or {SUBSCRIBER}NAME"
+                ));
+            }
+        },
     };
     let job = Job {
         subject: next()?.parse()?,
@@ -104,3 +128,6 @@ fn parse_child(mut arguments: impl Iterator<Item = String>) -> Result<Mode, Stri
 }
 
 const CHILD: &str = "--child";
+
+/// What the role of a subscriber of `--stall` begins with; its name follows.
+const SUBSCRIBER: &str = "subscriber-";

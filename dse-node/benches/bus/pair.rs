@@ -1,6 +1,6 @@
 //! The processes that measure together, seen from their parent.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -30,14 +30,14 @@ pub(crate) fn run(job: &Job) -> Result<Value> {
 
 /// One of the processes: it runs until its standard input ends, and is killed if it
 /// does not.
-struct Half {
+pub(crate) struct Half {
     process: Child,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
 }
 
 impl Half {
-    fn start(job: &Job, role: &Role) -> Result<Self> {
+    pub(crate) fn start(job: &Job, role: &Role) -> Result<Self> {
         let program = std::env::current_exe().context("where is this program?")?;
         let mut process = Command::new(program)
             .args(options::child_arguments(job, role))
@@ -50,8 +50,20 @@ impl Half {
         Ok(Self { process, stdin, stdout: BufReader::new(stdout) })
     }
 
+    /// Its number on this machine.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Tells it something; returns what it says to that.
+    pub(crate) fn ask(&mut self, line: &str) -> Result<Map<String, Value>> {
+        let stdin = self.stdin.as_mut().context("it is told nothing any more")?;
+        writeln!(stdin, "{line}").context("a process does not read its standard input")?;
+        self.next()
+    }
+
     /// The next object that it prints.
-    fn next(&mut self) -> Result<Map<String, Value>> {
+    pub(crate) fn next(&mut self) -> Result<Map<String, Value>> {
         let mut line = String::new();
         let read = self.stdout.read_line(&mut line).context("cannot read from a process")?;
         ensure!(read > 0, "it ended too early");
