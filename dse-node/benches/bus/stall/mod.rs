@@ -6,6 +6,7 @@
 //! each other closely, so that each round can be judged by itself.
 
 mod child;
+mod process;
 mod report;
 mod round;
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::round::Round;
+use super::round::{Phase, Round};
 use crate::figures::{Spread, ratio};
 use crate::job::Transport;
 
@@ -23,9 +23,9 @@ impl Figures {
     pub(super) fn json(&self) -> Value {
         let rounds = self.rounds.iter().map(|it| {
             json!({
-                "alone_per_s": it.alone,
-                "both_per_s": it.both,
-                "stopped_per_s": it.stopped,
+                "alone": phase(&it.alone),
+                "both": phase(&it.both),
+                "stopped": phase(&it.stopped),
                 "published_bytes": it.published_bytes,
                 "grown_bytes": it.grown_bytes,
                 "back_ms": it.back.map(|back| back.as_secs_f64() * 1e3),
@@ -36,6 +36,7 @@ impl Figures {
             "transport": self.transport.to_string(),
             "stopped_to_alone": self.to_alone().json(),
             "stopped_to_both": self.to_both().json(),
+            "cpu_stopped_to_alone": self.cpu_to_alone().json(),
             "grown_bytes": self.grown_bytes(),
             "held": self.held(),
             "rounds": rounds.collect::<Vec<_>>(),
@@ -43,11 +44,15 @@ impl Figures {
     }
 
     fn to_alone(&self) -> Spread {
-        Spread::of(self.rounds.iter().map(|it| ratio(it.stopped, it.alone)))
+        Spread::of(self.rounds.iter().map(|it| ratio(it.stopped.per_s, it.alone.per_s)))
     }
 
     fn to_both(&self) -> Spread {
-        Spread::of(self.rounds.iter().map(|it| ratio(it.stopped, it.both)))
+        Spread::of(self.rounds.iter().map(|it| ratio(it.stopped.per_s, it.both.per_s)))
+    }
+
+    fn cpu_to_alone(&self) -> Spread {
+        Spread::of(self.rounds.iter().map(|it| ratio(it.stopped.cpu_us, it.alone.cpu_us)))
     }
 
     fn median(&self, of: impl Fn(&Round) -> f64) -> f64 {
@@ -59,12 +64,25 @@ impl Figures {
     }
 }
 
+fn phase(phase: &Phase) -> Value {
+    json!({ "per_s": phase.per_s, "cpu_us": phase.cpu_us })
+}
+
 /// A line for each transport, and what each round of it found.
 pub(super) fn table(figures: &[Figures]) -> String {
     let mut text = format!(
-        "samples of 64 KiB a second at A: alone, beside B, beside a stopped B\n\n\
-         {:<5} {:>7} {:>7} {:>8}  {:<24} {:<24} {:>10} {:>9}  B is back\n",
-        "", "alone", "both", "stopped", "stopped / alone", "stopped / both", "RSS +MiB", "A lost"
+        "samples of 64 KiB a second at A: alone, beside B, beside a stopped B; the CPU time of\n\
+         publisher and A for each: stopped / alone\n\n\
+         {:<5} {:>7} {:>7} {:>8}  {:<27} {:<27} {:<22} {:>8} {:>6}  B is back\n",
+        "",
+        "alone",
+        "both",
+        "stopped",
+        "stopped / alone",
+        "stopped / both",
+        "CPU",
+        "RSS +MiB",
+        "A lost"
     );
     for it in figures {
         let told = match it.rounds.iter().all(|round| round.back.is_some()) {
@@ -78,13 +96,14 @@ pub(super) fn table(figures: &[Figures]) -> String {
         // A string takes whatever is written.
         let _ = writeln!(
             text,
-            "{:<5} {:>7.0} {:>7.0} {:>8.0}  {:<24} {:<24} {:>10} {:>9}  {told}",
+            "{:<5} {:>7.0} {:>7.0} {:>8.0}  {:<27} {:<27} {:<22} {:>8} {:>6}  {told}",
             it.transport.to_string(),
-            it.median(|round| round.alone),
-            it.median(|round| round.both),
-            it.median(|round| round.stopped),
+            it.median(|round| round.alone.per_s),
+            it.median(|round| round.both.per_s),
+            it.median(|round| round.stopped.per_s),
             judged(&it.to_alone()),
             judged(&it.to_both()),
+            it.cpu_to_alone().to_string(),
             bounded(it.grown_bytes()),
             lost,
         );

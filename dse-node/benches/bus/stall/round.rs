@@ -1,6 +1,5 @@
 //! One round: A alone, A and B, A beside a stopped B.
 
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,6 +7,8 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::PAYLOAD;
+use super::process::{Memory, cpu_ms};
+use crate::figures::ratio;
 use crate::pair::Half;
 
 /// The processes.
@@ -18,12 +19,12 @@ pub(super) struct Parties {
     pub(super) b: Half,
 }
 
-/// What a round found. Rates are samples a second at A.
+/// What a round found.
 #[derive(Debug)]
 pub(super) struct Round {
-    pub(super) alone: f64,
-    pub(super) both: f64,
-    pub(super) stopped: f64,
+    pub(super) alone: Phase,
+    pub(super) both: Phase,
+    pub(super) stopped: Phase,
     /// How much A got while B was stopped: at least so much was published.
     pub(super) published_bytes: u64,
     /// The most that the publisher's memory was above what it was before.
@@ -33,6 +34,16 @@ pub(super) struct Round {
     pub(super) back: Option<Duration>,
     /// What A was told that it lost.
     pub(super) lost_by_a: u64,
+}
+
+/// What was measured in a phase.
+#[derive(Debug)]
+pub(super) struct Phase {
+    /// Samples that A got.
+    pub(super) per_s: f64,
+    /// The CPU time of the publisher and A for each of them, which tells work from waiting
+    /// for a busy machine.
+    pub(super) cpu_us: f64,
 }
 
 /// What a subscriber says of itself.
@@ -55,21 +66,21 @@ impl Parties {
     pub(super) fn round(&mut self, window: Duration) -> Result<Round> {
         let begin = look(&mut self.a)?;
         thread::sleep(SETTLE);
-        let alone = self.rate(window, &mut |_| Ok(()))?;
+        let alone = self.phase(window, || Ok(()))?;
 
         let before = look(&mut self.b)?;
         self.b.ask("subscribe")?;
         let got = |look: &Look| look.received > before.received;
         await_look(&mut self.b, "B gets no samples", got)?;
         thread::sleep(SETTLE);
-        let both = self.rate(window, &mut |_| Ok(()))?;
+        let both = self.phase(window, || Ok(()))?;
 
         let at_b = look(&mut self.b)?;
         let at_a = look(&mut self.a)?;
         let mut memory = Memory::of(self.publisher)?;
         self.signal_b(Signal::STOP)?;
         memory.watch(STALL_TIMEOUT + SETTLE)?;
-        let stopped = self.rate(window, &mut |time| memory.watch(time))?;
+        let stopped = self.phase(window, || memory.watch(Duration::ZERO))?;
         let published_bytes = self.await_published(at_a, &mut memory)?;
         self.signal_b(Signal::CONT)?;
 
@@ -80,20 +91,22 @@ impl Parties {
         Ok(Round { alone, both, stopped, published_bytes, grown_bytes, back, lost_by_a })
     }
 
-    fn rate(
-        &mut self,
-        window: Duration,
-        pass: &mut dyn FnMut(Duration) -> Result<()>,
-    ) -> Result<f64> {
-        let before = look(&mut self.a)?;
+    /// Measures for the time of a window, and does this all the while.
+    fn phase(&mut self, window: Duration, mut also: impl FnMut() -> Result<()>) -> Result<Phase> {
+        let (before, cpu) = (look(&mut self.a)?, self.cpu_ms()?);
         let began = Instant::now();
         while let Some(left) = window.checked_sub(began.elapsed()) {
             thread::sleep(left.min(LOOK_EVERY));
-            pass(Duration::ZERO)?;
+            also()?;
         }
-        let after = look(&mut self.a)?;
+        let (after, cpu) = (look(&mut self.a)?, self.cpu_ms()?.saturating_sub(cpu));
         let seconds = (after.at_us - before.at_us) as f64 / 1e6;
-        Ok((after.received - before.received) as f64 / seconds)
+        let samples = (after.received - before.received) as f64;
+        Ok(Phase { per_s: ratio(samples, seconds), cpu_us: ratio(cpu as f64 * 1e3, samples) })
+    }
+
+    fn cpu_ms(&self) -> Result<u64> {
+        Ok(cpu_ms(self.publisher)? + cpu_ms(self.a.id())?)
     }
 
     /// Waits until A has got as many bytes as are to be published to a stopped B.
@@ -159,47 +172,12 @@ fn await_look(subscriber: &mut Half, or: &'static str, is: impl Fn(&Look) -> boo
     bail!(or)
 }
 
-/// The memory of a process.
-struct Memory {
-    status: String,
-    before: u64,
-    most: u64,
-}
-
-impl Memory {
-    fn of(process: u32) -> Result<Self> {
-        let status = format!("/proc/{process}/status");
-        let before = resident_bytes(&status)?;
-        Ok(Self { status, before, most: before })
-    }
-
-    /// Looks at it for so long, and once at least.
-    fn watch(&mut self, time: Duration) -> Result<()> {
-        let began = Instant::now();
-        loop {
-            self.most = self.most.max(resident_bytes(&self.status)?);
-            let Some(left) = time.checked_sub(began.elapsed()).filter(|left| !left.is_zero())
-            else {
-                return Ok(());
-            };
-            thread::sleep(left.min(LOOK_EVERY));
-        }
-    }
-}
-
-fn resident_bytes(status: &str) -> Result<u64> {
-    let text = fs::read_to_string(status).with_context(|| format!("cannot read {status}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    Ok(kib.with_context(|| format!("{status} tells no VmRSS"))? * 1024)
-}
-
 /// How much is published to a stopped B.
 const PUBLISHED_BYTES: u64 = 1 << 30;
 /// The default of a node: so long a publisher with `Block` waits for one subscriber.
 const STALL_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a change needs until its effect is there.
 const SETTLE: Duration = Duration::from_millis(250);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long anything may take that has to happen.
 const PATIENCE: Duration = Duration::from_secs(60);
