@@ -101,6 +101,7 @@ impl ControlBus {
         if let Some(incarnation) = down.map(|peer| peer.info.incarnation) {
             let reason = LeaveReason::Asked;
             self.outbox.event(Event::NodeLeft { node: node.clone(), incarnation, reason });
+            self.request_left(node);
             self.forget(node);
         }
     }

@@ -88,6 +88,21 @@ fn a_redial_that_meets_a_leaving_node_corrects_the_node_down() {
 }
 
 #[test]
+fn a_redial_that_meets_a_leaving_node_is_the_end_of_waiting_for_its_answer() {
+    let mut world = World::new(21);
+    world.start_serving(&["a", "b", "c"]);
+    // b does not hear that c leaves, and lists it to a, which lost its link.
+    world.hold("b", "c");
+    world.break_links("a", "c");
+    world.leave("c");
+    let ticket = world.request("a", "**");
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.node("a").lefts("c"), 1);
+    let report = world.node("a").report(ticket).expect("nobody is waited for");
+    assert_eq!((report.missing.len(), report.expected, report.answered), (0, 1, 1));
+}
+
+#[test]
 fn a_leaver_that_nobody_could_tell_is_down() {
     let mut world = World::new(6);
     world.start_serving(&["a", "b", "c"]);
