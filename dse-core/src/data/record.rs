@@ -66,7 +66,7 @@ pub struct Skip {
 pub struct End {
     /// The sequence.
     pub alias: u32,
-    /// The last sequence number that was published, 0 if none was.
+    /// The last sequence number that was published before, 0 if none was.
     pub last_seq: u64,
     /// Why.
     pub reason: EndReason,

@@ -99,14 +99,16 @@ impl Publisher {
 
     /// Waits until every subscriber there is now has taken all that was published before, or
     /// was told that it is lost. One that takes nothing for the stall timeout, or whose node
-    /// goes, is waited for no more and named. Cancel-safe: it changes nothing.
+    /// goes, is waited for no more and named; one that unsubscribes is not. Those that took
+    /// all of it and are gone count, too. Cancel-safe: it changes nothing.
     pub async fn flush(&self) -> Receipts {
         self.sequencer.flush().await
     }
 
     /// Ends the declaration once every subscriber has taken all that was published, or is
-    /// known not to get it: it has stalled, its node is gone. Dropping the future ends the
-    /// declaration all the same.
+    /// known not to get it: it has stalled, its node is gone, it has unsubscribed. Those that
+    /// took all of it and are gone count, too. Dropping the future ends the declaration all
+    /// the same.
     pub async fn close(mut self) -> Receipts {
         self.sequencer.shut();
         let closed = self.sequencer.receipts().await;
@@ -147,9 +149,9 @@ impl std::fmt::Debug for Publisher {
 /// Who has what was published, when a publisher was closed or flushed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipts {
-    /// How many nodes have taken all that was published for them.
+    /// How many nodes have taken all that was published for them, also if they are gone.
     pub delivered: usize,
-    /// The nodes that have not, or of which it is not known.
+    /// The nodes that wanted it and have not, or of which it is not known.
     pub undelivered: Vec<NodeId>,
 }
 

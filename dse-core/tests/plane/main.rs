@@ -2,6 +2,7 @@
 
 mod chaos;
 mod delivery;
+mod departures;
 mod faults;
 mod lane;
 mod receipts;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dse_core::data::{FrameWriter, Record};
+use dse_core::data::{Credit, FrameWriter, Record};
 use dse_core::node::plane::{LinkFault, Plane, PlaneConfig, PlaneRequest};
 use dse_core::node::{Delivery, Overflow, Publisher, Sample, Subscriber};
 use dse_core::protocol::{
@@ -101,8 +101,8 @@ pub(crate) fn link(a: &Node, b: &Node, id: u64) -> Link {
 pub(crate) struct Peer {
     wires: Link,
     receiver: Box<dyn DataReceiver>,
-    /// Dropping it would end the lane.
-    _sender: Box<dyn DataSender>,
+    /// Dropping it ends the lane.
+    sender: Option<Box<dyn DataSender>>,
 }
 
 impl Peer {
@@ -114,7 +114,7 @@ impl Peer {
         let (incarnation, role) = (Incarnation(1), Role::Member);
         let info = PeerInfo { node: peer, incarnation, role, endpoints: Vec::new() };
         node.plane.link_opened(LinkId(id), info, sends, receives, || {});
-        Self { wires, receiver, _sender: sender }
+        Self { wires, receiver, sender: Some(sender) }
     }
 
     /// The records of the next frame that the node sends.
@@ -123,6 +123,16 @@ impl Peer {
         let frame = timeout(Duration::from_secs(20), frame).await.expect("a frame was due");
         let records = frame.expect("the link stands").records();
         records.map(|record| record.expect("a record")).collect()
+    }
+
+    /// A credit for what the node sends under its first alias.
+    pub(crate) fn credit(&self, consumed_seq: u64, window: u32) {
+        self.send(|frame| frame.credit(Credit { alias: 0, consumed_seq, window }));
+    }
+
+    /// The peer closes its side: what it sent before can still be read.
+    pub(crate) fn end(&mut self) {
+        self.sender = None;
     }
 
     pub(crate) fn send(&self, write: impl FnOnce(&mut FrameWriter)) {

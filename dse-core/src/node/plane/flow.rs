@@ -34,8 +34,11 @@ pub(super) struct Flow {
     pub(super) ending: Option<EndReason>,
     /// The link takes nothing more, and what was sent on it may still be confirmed.
     pub(super) severed: bool,
-    /// Something was not sent before the link was severed.
+    /// Something was not sent that was published before the route ended.
     lacking: bool,
+    /// What comes beyond this is none of this subscriber's any more. None while samples
+    /// still go to it.
+    end_seq: Option<u64>,
     begun: bool,
     ended: bool,
     pending: VecDeque<Stamped>,
@@ -58,6 +61,7 @@ impl Flow {
             ending: None,
             severed: false,
             lacking: false,
+            end_seq: None,
             begun: false,
             ended: false,
             pending: retained.clone(),
@@ -100,16 +104,19 @@ impl Flow {
         dropped
     }
 
-    pub(super) fn end(&mut self, reason: EndReason) {
+    pub(super) fn end(&mut self, last_seq: u64, reason: EndReason) {
         self.ending = Some(reason);
+        self.end_seq = Some(last_seq);
         if reason == EndReason::NoInterest {
+            self.lacking |= !self.pending.is_empty();
             self.clear_pending();
         }
     }
 
     /// Nothing can be written any more.
-    pub(super) fn sever(&mut self) {
+    pub(super) fn sever(&mut self, last_seq: u64) {
         self.severed = true;
+        self.end_seq.get_or_insert(last_seq);
         self.lacking |= self.stalled || !self.pending.is_empty();
         self.clear_pending();
     }
@@ -119,9 +126,26 @@ impl Flow {
         self.severed && !self.lacking && self.consumed_seq > 0 && self.consumed_seq == self.sent_seq
     }
 
-    /// Has the subscriber taken everything up to here, or was told that it is lost?
-    pub(super) fn has_taken(&self, seq: u64) -> bool {
-        !self.lacking && self.consumed_seq() >= seq
+    /// Up to where the subscriber has taken everything, or was told that it is lost. None if
+    /// something was never sent.
+    pub(super) fn taken_seq(&self) -> Option<u64> {
+        (!self.lacking).then(|| self.consumed_seq())
+    }
+
+    /// Has the subscriber taken all that was sent?
+    pub(super) fn is_through(&self) -> bool {
+        self.consumed_seq() >= self.sent_seq
+    }
+
+    /// May the subscriber, however the route ends, turn out to have taken all up to here?
+    pub(super) fn may_take(&self, seq: u64) -> bool {
+        let reaches = |end_seq| end_seq >= seq && end_seq > self.start_seq;
+        !self.lacking && self.end_seq.is_none_or(reaches)
+    }
+
+    /// Has the subscriber taken anything at all, as far as is known?
+    pub(super) fn is_served(&self) -> bool {
+        self.consumed_seq > self.start_seq
     }
 
     /// How far the subscriber has come, as far as is known.
@@ -155,6 +179,7 @@ impl Flow {
             return true;
         }
         if let Some(reason) = self.ending {
+            let last_seq = self.end_seq.unwrap_or(last_seq);
             self.ended = true;
             self.sent_seq = last_seq;
             outbox.frame.end(End { alias: self.alias, last_seq, reason });
@@ -171,11 +196,14 @@ impl Flow {
         if !self.begun || consumed_seq > self.sent_seq {
             return Err(RecordFault::CreditAhead { alias, consumed_seq, sent_seq: self.sent_seq });
         }
+        if window == 0 && !self.ended {
+            return Err(RecordFault::ReceiptWithoutEnd(alias));
+        }
+        self.consumed_seq = self.consumed_seq.max(consumed_seq);
         if window == 0 {
-            return if self.ended { Ok(true) } else { Err(RecordFault::ReceiptWithoutEnd(alias)) };
+            return Ok(true);
         }
         self.window = window.clamp(*WINDOW.start(), *WINDOW.end());
-        self.consumed_seq = self.consumed_seq.max(consumed_seq);
         self.under_way.release(self.consumed_seq);
         if self.consumed_seq == self.sent_seq && self.pending.is_empty() {
             self.stalled = false;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::protocol::limits::DECLARATIONS_PER_NODE;
+use crate::protocol::limits::{DECLARATIONS_PER_NODE, PEERS_PER_BUS};
 
 /// Longest payload of one sample, in bytes.
 pub(in crate::node) const PAYLOAD_BYTES: usize = 16 * 1024 * 1024;
@@ -53,11 +53,17 @@ pub(super) const ROUTES_PER_LINK: usize = 16;
 /// For how many undeclared keys a node remembers where their sequences ended.
 pub(super) const RETIRED_KEYS: usize = 4 * DECLARATIONS_PER_NODE;
 
+/// Of how many subscribers that are gone a publisher remembers how far they came: about as
+/// many as there are nodes on a bus.
+pub(super) const DEPARTED: usize = PEERS_PER_BUS;
+
 /// How long a credit waits for company.
 pub(super) const CREDIT_DELAY: Duration = Duration::from_millis(5);
 /// How often subscriptions are looked at while one holds up another.
 pub(super) const HOLD_REVIEW: Duration = Duration::from_millis(20);
 /// How long what a leaving peer sent before is still read.
 pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many frames of a link that is gone are still looked through for credits.
+pub(super) const LAST_FRAMES: usize = 64;
 /// What is under way from a node to itself, in bytes; a single frame always may be.
 pub(super) const LOOPBACK_BYTES: usize = 1024 * 1024;

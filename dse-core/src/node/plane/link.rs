@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use tokio::sync::watch;
 
@@ -248,16 +248,28 @@ impl Link {
         outbox.wake();
     }
 
+    /// Ready once all there was to send has gone to the transport, or the link is closed.
+    /// For one task.
+    pub(super) fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut outbox = self.outbox();
+        if outbox.closed || outbox.writer.is_some() {
+            return Poll::Ready(());
+        }
+        outbox.idle = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
     /// Nothing is sent any more; what was sent may still be confirmed.
     pub(super) fn stop_writing(&self) {
-        let rest =
+        let mut rest =
             std::mem::replace(&mut *self.outbox(), Outbox { closed: true, ..Outbox::default() });
+        rest.idle.take().into_iter().for_each(Waker::wake);
         drop(rest);
         let writer = lock(&self.writer).take();
         drop(writer);
         let owners = lock(&self.aliases).owners.clone();
         for owner in owners.into_iter().flatten() {
-            owner.link_severed(self.id);
+            owner.link_severed(self);
         }
     }
 
@@ -303,6 +315,8 @@ pub(super) struct Outbox {
     armed: bool,
     /// The writer, while it has nothing to do.
     writer: Option<Waker>,
+    /// Who waits until the writer has nothing to do.
+    idle: Option<Waker>,
     closed: bool,
 }
 
@@ -362,6 +376,7 @@ impl Outbox {
             return Next::Again;
         }
         self.writer = Some(writer.clone());
+        self.idle.take().into_iter().for_each(Waker::wake);
         self.armed = ticking || !self.later.is_empty();
         if self.later.is_empty() { Next::Idle } else { Next::Later }
     }

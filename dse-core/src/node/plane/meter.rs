@@ -39,11 +39,13 @@ const LATER: u8 = 1;
 const NOW: u8 = 2;
 
 struct State {
-    taps: Vec<Weak<Tap>>,
+    feeds: Vec<Feed>,
+    /// The farthest that one came which is gone.
+    left_seq: u64,
     told_seq: u64,
     told_window: u32,
-    /// The last number that End named.
-    ended: Option<u64>,
+    /// End came in.
+    ended: bool,
     receipt_sent: bool,
     /// When one subscription was last seen to hold up another.
     held_at: Option<Instant>,
@@ -59,10 +61,11 @@ impl Meter {
             introduced_at: last_seq.saturating_add(u64::from(INITIAL_WINDOW / 4)),
             announced: AtomicU8::new(NONE),
             state: Mutex::new(State {
-                taps: Vec::new(),
+                feeds: Vec::new(),
+                left_seq: last_seq,
                 told_seq: last_seq,
                 told_window: INITIAL_WINDOW,
-                ended: None,
+                ended: false,
                 receipt_sent: false,
                 held_at: None,
             }),
@@ -70,7 +73,8 @@ impl Meter {
     }
 
     pub(super) fn add_tap(&self, tap: &Arc<Tap>) {
-        lock(&self.state).taps.push(Arc::downgrade(tap));
+        let feed = Feed { tap: Arc::downgrade(tap), consumed: Arc::clone(&tap.consumed) };
+        lock(&self.state).feeds.push(feed);
     }
 
     /// A sample came in. To be called before the sample is handed on.
@@ -87,7 +91,7 @@ impl Meter {
     /// End came in: a receipt follows once every subscription has come to it.
     pub(super) fn end(self: &Arc<Self>, last_seq: u64) {
         self.received.store(last_seq, SeqCst);
-        lock(&self.state).ended = Some(last_seq);
+        lock(&self.state).ended = true;
         self.credit_now();
     }
 
@@ -116,15 +120,17 @@ impl Meter {
             return None;
         }
         let taps = state.live_taps();
-        if let Some(last_seq) = state.ended
-            && taps.iter().all(|tap| tap.done.load(SeqCst))
-        {
-            state.receipt_sent = true;
-            return Some(Credit { alias: self.alias, consumed_seq: last_seq, window: 0 });
-        }
         let counted = || taps.iter().filter(|tap| !tap.is_shed());
-        let received = self.received.load(SeqCst);
-        let consumed_seq = counted().map(|tap| tap.consumed()).min().unwrap_or(received);
+        let consumed_seq = counted().map(|tap| tap.consumed()).min();
+        // What nobody has taken who is gone is not taken, and needs no credit: that interest
+        // has gone with them is under way. One that is shed is waited for no more.
+        let instead = if taps.is_empty() { state.left_seq } else { self.received.load(SeqCst) };
+        let consumed_seq = consumed_seq.unwrap_or(instead);
+        if state.ended && taps.iter().all(|tap| tap.done.load(SeqCst)) {
+            state.receipt_sent = true;
+            let consumed_seq = consumed_seq.max(state.told_seq);
+            return Some(Credit { alias: self.alias, consumed_seq, window: 0 });
+        }
         let window = counted().map(|tap| self.window(tap)).min().unwrap_or(*WINDOW.end());
         let news = consumed_seq > state.told_seq || window > state.told_window;
         state.told_seq = consumed_seq.max(state.told_seq);
@@ -170,7 +176,7 @@ impl Meter {
 
     /// Do several subscriptions take from it, so that one can hold up another?
     pub(super) fn is_shared(&self) -> bool {
-        lock(&self.state).taps.len() > 1
+        lock(&self.state).feeds.len() > 1
     }
 
     fn window(&self, tap: &Tap) -> u32 {
@@ -180,12 +186,24 @@ impl Meter {
     }
 }
 
+/// A tap, and how far it came, which outlives it.
+struct Feed {
+    tap: Weak<Tap>,
+    consumed: Arc<AtomicU64>,
+}
+
 impl State {
     fn live_taps(&mut self) -> Vec<Arc<Tap>> {
-        let mut live = Vec::with_capacity(self.taps.len());
-        self.taps.retain(|tap| {
-            live.extend(tap.upgrade());
-            tap.strong_count() > 0
+        let mut live = Vec::with_capacity(self.feeds.len());
+        let Self { feeds, left_seq, .. } = self;
+        feeds.retain(|feed| {
+            let tap = feed.tap.upgrade();
+            let lives = tap.is_some();
+            if !lives {
+                *left_seq = feed.consumed.load(SeqCst).max(*left_seq);
+            }
+            live.extend(tap);
+            lives
         });
         live
     }
@@ -203,7 +221,7 @@ pub(in crate::node) struct Tap {
     pub(in crate::node) epoch: u64,
     pub(super) queue: Arc<Queue>,
     meter: Arc<Meter>,
-    consumed: AtomicU64,
+    consumed: Arc<AtomicU64>,
     credit_at: AtomicU64,
     /// The subscription has come to the End.
     done: AtomicBool,
@@ -241,7 +259,7 @@ impl Tap {
             epoch,
             queue,
             meter,
-            consumed: AtomicU64::new(next_seq - 1),
+            consumed: Arc::new(AtomicU64::new(next_seq - 1)),
             credit_at: AtomicU64::new((next_seq - 1).saturating_add(u64::from(INITIAL_WINDOW / 4))),
             done: AtomicBool::new(false),
             shed: AtomicBool::new(false),

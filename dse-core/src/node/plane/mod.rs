@@ -25,6 +25,7 @@ mod receipts;
 mod route;
 pub(super) mod sequencer;
 mod stage;
+mod standing;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -200,8 +201,9 @@ impl Plane {
     }
 
     /// Ends all publishers and waits until their subscribers have all that was published,
-    /// or are known not to get it, or until the deadline. This takes the publishers'
-    /// locks, so it is no work for the control task itself.
+    /// or are known not to get it, and until publishers elsewhere are told what was taken
+    /// here; or until the deadline. This takes the publishers' locks, so it is no work for
+    /// the control task itself.
     pub async fn finish(&self, deadline: Instant) {
         let publishers = self.hub.shut();
         let receipts = async {
@@ -211,10 +213,16 @@ impl Plane {
         };
         // Beyond the deadline nobody is waited for.
         let _ = tokio::time::timeout_at(deadline, receipts).await;
-        // A publisher elsewhere hears what was taken here before it hears of the leave.
-        for link in lock(&self.links).values() {
-            link.hurry_credits();
-        }
+        // A publisher elsewhere hears what was taken here before it hears of the leave: the
+        // link may be gone soon after that.
+        let links: Vec<_> = lock(&self.links).values().cloned().collect();
+        links.iter().for_each(|link| link.hurry_credits());
+        let credits = async {
+            for link in links {
+                std::future::poll_fn(|cx| link.poll_idle(cx)).await;
+            }
+        };
+        let _ = tokio::time::timeout_at(deadline, credits).await;
     }
 
     /// The node is gone: subscribers end once they have taken what they hold, publishers

@@ -3,6 +3,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -11,11 +12,13 @@ use tokio::time::Instant;
 use super::Table;
 use super::counters::count;
 use super::inlet::Inlet;
-use super::limits::{ALIASES_PER_LINK, DRAIN_TIMEOUT, HEAD_BYTES};
+use super::limits::{ALIASES_PER_LINK, DRAIN_TIMEOUT, HEAD_BYTES, LAST_FRAMES};
 use super::link::{Closing, Link};
 use super::meter::Meter;
 use super::stage::Stage;
-use crate::data::{Begin, Body, DataFrame, End, EndReason, FrameError, Record, Sample, Skip};
+use crate::data::{
+    Begin, Body, Credit, DataFrame, End, EndReason, FrameError, Record, Sample, Skip,
+};
 use crate::protocol::{Incarnation, limits};
 use crate::transport::{DataReceiver, TransportError};
 
@@ -144,7 +147,7 @@ impl Reader {
                         return Ok(());
                     }
                 }
-                Closing::Gone => return Ok(()),
+                Closing::Gone => return self.read_last_credits(),
             }
             self.refresh_if_changed();
             // Made once and not for each frame: to begin to wait costs as much as to read a
@@ -165,6 +168,21 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// The link is gone. Of what came before and was not read yet, samples are of no use,
+    /// but a credit tells of a subscriber that has everything.
+    fn read_last_credits(&mut self) -> Result<(), LaneError> {
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..LAST_FRAMES {
+            let Poll::Ready(Ok(frame)) = self.receiver.poll_recv(&mut cx) else { break };
+            for record in frame.records() {
+                if let Record::Credit(credit) = record? {
+                    self.credit(credit)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn read(&mut self, frame: DataFrame) -> Result<(), LaneError> {
@@ -202,17 +220,21 @@ impl Reader {
                     *samples += 1;
                     self.sample(sample, pinned)?;
                 }
-                Record::Credit(credit) => match self.link.alias_owner(credit.alias) {
-                    Some(owner) => owner.credit(&self.link, credit)?,
-                    None if *self.closing.borrow() != Closing::Open => {}
-                    None => return Err(RecordFault::UnknownAlias(credit.alias).into()),
-                },
+                Record::Credit(credit) => self.credit(credit)?,
                 Record::Begin(begin) => self.begin(begin)?,
                 Record::Skip(skip) => self.skip(skip)?,
                 Record::End(end) => self.end(end)?,
             }
         }
         Ok(())
+    }
+
+    fn credit(&self, credit: Credit) -> Result<(), RecordFault> {
+        match self.link.alias_owner(credit.alias) {
+            Some(owner) => owner.credit(&self.link, credit),
+            None if *self.closing.borrow() != Closing::Open => Ok(()),
+            None => Err(RecordFault::UnknownAlias(credit.alias)),
+        }
     }
 
     fn sample(&mut self, sample: Sample, pinned: usize) -> Result<(), RecordFault> {

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::limits::DEPARTED;
 use super::route::Route;
-use super::sequencer::{Sequencer, State, find};
+use super::sequencer::{Sequencer, State};
+use super::standing::Tally;
 use crate::node::publisher::Receipts;
-use crate::protocol::{LinkId, NodeId};
+use crate::protocol::NodeId;
 
 impl Sequencer {
     /// After [`shut`](Self::shut): waits until every subscriber has taken all or is known
@@ -19,21 +21,21 @@ impl Sequencer {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
             let Some(until) = self.next_receipt() else {
-                return self.state().closed.clone();
+                return self.state().closed.receipts();
             };
             // Late or not, it is looked at again.
             let _ = tokio::time::timeout_at(until, changed).await;
         }
     }
 
-    /// Waits until every present subscriber has taken all that was published before, or
-    /// has taken nothing for the stall timeout.
+    /// Waits until every subscriber that wants it has taken all that was published before,
+    /// or has taken nothing for the stall timeout.
     pub(in crate::node) async fn flush(self: &Arc<Self>) -> Receipts {
         let mut flush = self.begin_flush();
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            let Some(until) = self.look_at(&mut flush) else { return flush.receipts };
+            let Some(until) = self.look_at(&mut flush) else { return flush.tally.receipts() };
             // Late or not, it is looked at again.
             let _ = tokio::time::timeout_at(until, changed).await;
         }
@@ -45,12 +47,14 @@ impl Sequencer {
         let now = Instant::now();
         let State { routes, closed, last_seq, .. } = &mut *state;
         let mut until: Option<Instant> = None;
-        for route in routes.iter_mut().filter(|route| route.awaits_receipt()) {
+        for route in routes.iter_mut().filter(|route| route.awaits_receipt(*last_seq)) {
             route.patience.wait(now);
             let left = route.patience.left(now, self.stall_timeout);
             if left.is_zero() {
+                // It may have taken all the same, and then did not come to the End.
                 route.given_up = true;
-                closed.give_up(route, *last_seq);
+                let standing = route.standing();
+                closed.note(&standing, standing.has_all(*last_seq));
             } else {
                 until = Some(until.map_or(now + left, |until| until.min(now + left)));
             }
@@ -63,33 +67,38 @@ impl Sequencer {
         let mut state = self.state();
         self.apply_changes_to(&mut state);
         let now = Instant::now();
-        let open = state.routes.iter().filter(|route| route.is_open() && !route.is_severed());
-        let awaited = open.map(|route| Awaited {
-            link: route.link.id,
-            alias: route.alias(),
+        let State { last_seq: seq, routes, departed, .. } = &*state;
+        let mut tally = Tally::default();
+        for gone in departed.iter().filter(|gone| gone.served && gone.has_taken(*seq)) {
+            tally.note(gone, true);
+        }
+        let awaited = routes.iter().filter(|route| route.may_take(*seq)).map(|route| Awaited {
+            route: route.number,
             node: route.link.node.clone(),
             consumed_seq: route.consumed_seq(),
             quiet_since: now,
         });
-        Flush { seq: state.last_seq, awaited: awaited.collect(), receipts: Receipts::default() }
+        Flush { seq: *seq, awaited: awaited.collect(), tally }
     }
 
     /// When to look at a flush again at the latest; none if it is done.
     fn look_at(&self, flush: &mut Flush) -> Option<Instant> {
         let mut state = self.state();
         let now = Instant::now();
-        let Flush { seq, awaited, receipts } = flush;
+        let Flush { seq, awaited, tally } = flush;
         let mut until: Option<Instant> = None;
         awaited.retain_mut(|awaited| {
-            let Some(route) = find(&mut state.routes, awaited.link, awaited.alias) else {
-                receipts.undelivered.push(awaited.node.clone());
+            let Some(route) = state.routes.iter().find(|route| route.number == awaited.route)
+            else {
+                match state.departed.iter().find(|gone| gone.route == awaited.route) {
+                    Some(gone) => tally.note(gone, gone.has_taken(*seq)),
+                    None => tally.miss(&awaited.node),
+                }
                 return false;
             };
-            if route.has_taken(*seq) {
-                receipts.delivered += 1;
-                return false;
-            }
-            if !route.is_wanted() {
+            let standing = route.standing();
+            if standing.has_taken(*seq) || !route.may_take(*seq) {
+                tally.note(&standing, standing.has_taken(*seq));
                 return false;
             }
             if route.consumed_seq() > awaited.consumed_seq {
@@ -98,7 +107,7 @@ impl Sequencer {
             }
             let end = awaited.quiet_since + self.stall_timeout;
             if end <= now {
-                receipts.undelivered.push(awaited.node.clone());
+                tally.note(&standing, false);
                 return false;
             }
             until = Some(until.map_or(end, |until| until.min(end)));
@@ -113,37 +122,38 @@ impl Sequencer {
 struct Flush {
     seq: u64,
     awaited: Vec<Awaited>,
-    receipts: Receipts,
+    tally: Tally,
 }
 
 /// A subscriber that has not taken all of it.
 struct Awaited {
-    link: LinkId,
-    alias: u32,
+    /// The number of its route.
+    route: u64,
     node: NodeId,
     consumed_seq: u64,
     quiet_since: Instant,
 }
 
-impl Receipts {
-    /// Notes the receipt of a route.
-    pub(super) fn note(&mut self, route: &Route) {
-        if route.awaits_receipt() || route.is_severed() {
-            self.count(route, route.dropped == 0);
+impl State {
+    /// The publisher closes: those that are gone and have everything count.
+    pub(super) fn count_departed(&mut self) {
+        for gone in &self.departed {
+            if gone.served && gone.has_all(self.last_seq) {
+                self.closed.note(gone, true);
+            }
         }
     }
 
-    /// No receipt of a route is waited for any more: its subscriber may have taken all the
-    /// same, and then did not come to the End.
-    pub(super) fn give_up(&mut self, route: &Route, last_seq: u64) {
-        self.count(route, route.dropped == 0 && route.has_taken(last_seq));
-    }
-
-    fn count(&mut self, route: &Route, delivered: bool) {
-        if delivered {
-            self.delivered += 1;
-        } else {
-            self.undelivered.push(route.link.node.clone());
+    /// A route is no more. How far its subscriber has come is kept for those who close and
+    /// flush, and for those who wait already.
+    pub(super) fn depart(&mut self, route: &Route) {
+        let standing = route.standing();
+        if self.shut && route.awaits_receipt(self.last_seq) {
+            self.closed.note(&standing, standing.has_all(self.last_seq));
         }
+        if self.departed.len() == DEPARTED {
+            self.departed.pop_front();
+        }
+        self.departed.push_back(standing);
     }
 }

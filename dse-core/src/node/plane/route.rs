@@ -12,6 +12,7 @@ use super::link::Link;
 use super::patience::Patience;
 use super::reader::RecordFault;
 use super::sequencer::Sequencer;
+use super::standing::Standing;
 use crate::data::{Credit, EndReason};
 
 /// A sample with its place in the sequence.
@@ -24,12 +25,16 @@ pub(in crate::node) struct Stamped {
 
 /// One publisher's samples on their way to one link. Guarded by the publisher's lock.
 pub(super) struct Route {
+    /// Its number among the routes of its publisher.
+    pub(super) number: u64,
     pub(super) link: Arc<Link>,
     pub(super) patience: Patience,
     /// Samples dropped on this route.
     pub(super) dropped: u64,
     /// Its publisher, which is closing, does not wait for its receipt any more.
     pub(super) given_up: bool,
+    /// The subscriber has not withdrawn its interest.
+    wanted: bool,
     flow: Flow,
     /// It stands in the link's line for room.
     in_line: bool,
@@ -51,6 +56,7 @@ impl Errand {
 impl Route {
     /// A route that begins with the retained samples.
     pub(super) fn new(
+        number: u64,
         link: Arc<Link>,
         alias: u32,
         last_seq: u64,
@@ -58,10 +64,12 @@ impl Route {
         now: Instant,
     ) -> Self {
         Self {
+            number,
             link,
             patience: Patience::new(now),
             dropped: 0,
             given_up: false,
+            wanted: true,
             flow: Flow::new(alias, last_seq, retained),
             in_line: false,
         }
@@ -77,18 +85,19 @@ impl Route {
     }
 
     /// Does its publisher, which is closing, wait for its receipt?
-    pub(super) fn awaits_receipt(&self) -> bool {
-        self.flow.ending == Some(EndReason::Closed) && !self.given_up
+    pub(super) fn awaits_receipt(&self, last_seq: u64) -> bool {
+        let closes = self.flow.ending == Some(EndReason::Closed);
+        !self.given_up && (closes || self.may_take(last_seq))
+    }
+
+    /// May its subscriber, however the route ends, turn out to have taken all up to here?
+    pub(super) fn may_take(&self, seq: u64) -> bool {
+        self.flow.may_take(seq)
     }
 
     /// The link takes nothing more. Receipts for what was sent may still come.
-    pub(super) fn sever(&mut self) {
-        self.flow.sever();
-    }
-
-    /// Can nothing more be sent here?
-    pub(super) fn is_severed(&self) -> bool {
-        self.flow.severed
+    pub(super) fn sever(&mut self, last_seq: u64) {
+        self.flow.sever(last_seq);
     }
 
     /// Has a subscriber that left confirmed all that was published for it?
@@ -96,14 +105,16 @@ impl Route {
         self.flow.is_confirmed()
     }
 
-    /// Does the peer still want the samples, or those that were published?
-    pub(super) fn is_wanted(&self) -> bool {
-        self.flow.ending != Some(EndReason::NoInterest)
-    }
-
-    /// Has the subscriber taken everything up to here, or was told that it is lost?
-    pub(super) fn has_taken(&self, seq: u64) -> bool {
-        self.flow.has_taken(seq)
+    /// How far its subscriber has come.
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            route: self.number,
+            node: self.link.node.clone(),
+            taken_seq: self.flow.taken_seq(),
+            served: self.flow.is_served(),
+            lossless: self.dropped == 0,
+            wanted: self.wanted,
+        }
     }
 
     /// How far the subscriber has come, as far as is known.
@@ -157,10 +168,16 @@ impl Route {
 
     /// Ends the route; what is pending goes first, unless nobody wants it any more.
     pub(super) fn end(&mut self, owner: &Arc<Sequencer>, last_seq: u64, reason: EndReason) {
-        if self.flow.ending.is_none() {
-            self.flow.end(reason);
+        if self.is_open() {
+            self.flow.end(last_seq, reason);
             self.pump(owner, last_seq, false);
         }
+    }
+
+    /// The subscriber wants the samples no more, nor those that it has not taken yet.
+    pub(super) fn withdraw(&mut self, owner: &Arc<Sequencer>, last_seq: u64) {
+        self.wanted = false;
+        self.end(owner, last_seq, EndReason::NoInterest);
     }
 
     /// Its turn has come: there is room on the link.
@@ -177,6 +194,8 @@ impl Route {
         credit: Credit,
     ) -> Result<bool, RecordFault> {
         let done = self.flow.credit(credit)?;
+        // A receipt from before the End is of one that withdrew, whose word is under way.
+        self.wanted &= !done || self.flow.is_through();
         if self.patience.is_waiting() {
             self.patience.progress(Instant::now());
         }

@@ -20,8 +20,9 @@ use super::link::Link;
 use super::lock;
 use super::reader::RecordFault;
 use super::route::{Errand, Route, Stamped};
+use super::standing::{Standing, Tally};
 use crate::data::{Begin, Credit, EndReason};
-use crate::node::publisher::{Interest, Overflow, PublishError, Receipts};
+use crate::node::publisher::{Interest, Overflow, PublishError};
 use crate::protocol::{Declaration, Incarnation, Key, Kind, LinkId};
 
 /// What a publisher shares with the links that carry its samples.
@@ -56,16 +57,20 @@ pub(super) struct State {
     retained: VecDeque<Stamped>,
     retained_bytes: usize,
     pub(super) routes: Vec<Route>,
+    /// How many routes there ever were.
+    routes_begun: u64,
+    /// How far those came whose routes are no more, the last ones last.
+    pub(super) departed: VecDeque<Standing>,
     /// Links that want the samples once they have confirmed ends of routes that were.
     deferred: Vec<Arc<Link>>,
     /// Closed: no more samples.
-    shut: bool,
+    pub(super) shut: bool,
     /// How many publishes wait.
     waiting: usize,
     /// Somebody waits for `changed`.
     pub(super) awaited: bool,
     /// What close() found out so far.
-    pub(super) closed: Receipts,
+    pub(super) closed: Tally,
 }
 
 /// A publish that waits. Dropping it ends the wait, whether it is over or given up.
@@ -123,11 +128,13 @@ impl Sequencer {
                 retained: VecDeque::new(),
                 retained_bytes: 0,
                 routes: Vec::new(),
+                routes_begun: 0,
+                departed: VecDeque::new(),
                 deferred: Vec::new(),
                 shut: false,
                 waiting: 0,
                 awaited: false,
-                closed: Receipts::default(),
+                closed: Tally::default(),
             }),
             changes: Mutex::default(),
             has_changes: AtomicBool::new(false),
@@ -214,12 +221,14 @@ impl Sequencer {
         if state.shut || state.routes.iter().any(attached) {
             return;
         }
-        let State { routes, retained, last_seq, deferred, .. } = state;
+        let State { routes, routes_begun, retained, last_seq, deferred, .. } = state;
         if routes.iter().filter(|route| route.link.id == link.id).count() >= ROUTES_PER_LINK {
             deferred.retain(|it| it.id != link.id);
             deferred.push(link);
         } else if let Some(alias) = link.take_alias(Arc::clone(self)) {
-            let mut route = Route::new(link, alias, *last_seq, retained, Instant::now());
+            *routes_begun += 1;
+            let now = Instant::now();
+            let mut route = Route::new(*routes_begun, link, alias, *last_seq, retained, now);
             route.pump(self, *last_seq, false);
             routes.push(route);
         }
@@ -229,33 +238,31 @@ impl Sequencer {
         let State { routes, last_seq, deferred, .. } = state;
         deferred.retain(|it| it.id != link);
         for route in routes.iter_mut().filter(|route| route.link.id == link) {
-            route.end(self, *last_seq, EndReason::NoInterest);
+            route.withdraw(self, *last_seq);
         }
     }
 
     /// A link takes nothing more: its peer has left. It may still confirm what it was sent.
-    pub(super) fn link_severed(&self, link: LinkId) {
+    pub(super) fn link_severed(self: &Arc<Self>, link: &Link) {
         let mut state = self.state();
-        let State { routes, closed, .. } = &mut *state;
-        for route in routes.iter_mut().filter(|route| route.link.id == link) {
-            route.sever();
+        let State { routes, last_seq, .. } = &mut *state;
+        for route in routes.iter_mut().filter(|route| route.link.id == link.id) {
+            route.sever(*last_seq);
         }
-        for route in routes.extract_if(.., |r| r.link.id == link && r.is_confirmed()) {
-            closed.note(&route);
+        for route in state.take_routes(|route| route.link.id == link.id && route.is_confirmed()) {
+            // Its receipt may still come, and is for nobody then.
+            link.free_alias(route.alias());
         }
         self.tell(&mut state);
     }
 
     /// A link is gone, and with it all that was under way on it.
-    pub(super) fn link_gone(&self, link: LinkId) {
+    pub(super) fn link_gone(self: &Arc<Self>, link: LinkId) {
         let mut state = self.state();
-        let State { routes, closed, last_seq, deferred, .. } = &mut *state;
-        deferred.retain(|it| it.id != link);
-        for route in routes.extract_if(.., |route| route.link.id == link) {
-            if route.awaits_receipt() {
-                closed.give_up(&route, *last_seq);
-            }
-        }
+        // That its peer withdrew before is not to be taken for a loss.
+        self.apply_changes_to(&mut state);
+        state.deferred.retain(|it| it.id != link);
+        state.take_routes(|route| route.link.id == link);
         self.tell(&mut state);
     }
 
@@ -280,12 +287,8 @@ impl Sequencer {
         let done = route.credit(self, last_seq, credit)?;
         relieve(route);
         if done {
-            let State { routes, closed, .. } = &mut *state;
-            for route in
-                routes.extract_if(.., |r| r.link.id == link.id && r.alias() == credit.alias)
-            {
-                closed.note(&route);
-            }
+            let (link_id, alias) = (link.id, credit.alias);
+            state.take_routes(|route| route.link.id == link_id && route.alias() == alias);
             link.free_alias(credit.alias);
             if let Some(next) = state.deferred.iter().position(|it| it.id == link.id) {
                 let link = state.deferred.swap_remove(next);
@@ -303,6 +306,7 @@ impl Sequencer {
         if std::mem::replace(&mut state.shut, true) {
             return;
         }
+        state.count_departed();
         let State { routes, last_seq, .. } = &mut *state;
         for route in routes {
             route.end(self, *last_seq, EndReason::Closed);
@@ -377,6 +381,15 @@ impl Sequencer {
 }
 
 impl State {
+    /// Takes out the routes that are no more.
+    fn take_routes(&mut self, gone: impl Fn(&Route) -> bool) -> Vec<Route> {
+        let taken: Vec<Route> = self.routes.extract_if(.., |route| gone(route)).collect();
+        for route in &taken {
+            self.depart(route);
+        }
+        taken
+    }
+
     /// Keeps a sample for late joiners, with those before it as far as they fit.
     fn retain(&mut self, sample: Stamped, most: usize) {
         self.retained_bytes += sample.payload.len();
@@ -391,7 +404,7 @@ impl State {
     }
 }
 
-pub(super) fn find(routes: &mut [Route], link: LinkId, alias: u32) -> Option<&mut Route> {
+fn find(routes: &mut [Route], link: LinkId, alias: u32) -> Option<&mut Route> {
     routes.iter_mut().find(|route| route.link.id == link && route.alias() == alias)
 }
 
