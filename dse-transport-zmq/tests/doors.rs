@@ -156,9 +156,10 @@ async fn a_visitor_that_gives_up_is_no_refusal() {
         let parts = vec![Bytes::from(header), Bytes::from(dial)];
         visitor.send(parts.try_into().unwrap()).await.unwrap();
         let (mut dialled_back, _) = inboxes.accept().await.unwrap();
-        drop((visitor, inboxes));
-        // Until the door gives up, too.
+        drop(visitor);
+        // Until the door gives up, too. Its visitor could still be dialled back.
         while !matches!(dialled_back.read(&mut [0; 256]).await, Ok(0) | Err(_)) {}
+        drop(inboxes);
         transport.connect(&at).await
     };
     let (near, far) = soon("a link", async { tokio::join!(visits, door.accept()) }).await;
