@@ -9,7 +9,7 @@ use dse_node::cli::Cli;
 use dse_node::context::Context;
 use dse_node::outcome;
 use dse_node::program::Plan;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -69,18 +69,41 @@ fn no_directive(directives: &str) -> Option<&str> {
     words.find(|word| !word.contains(['=', '[', ']']) && !is_level(word))
 }
 
-type Signals = [tokio::signal::unix::Signal; 2];
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    /// None where it is ignored: then the terminal may go, and this program stays.
+    hangup: Option<Signal>,
+}
 
 fn signals() -> io::Result<Signals> {
-    Ok([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?])
+    let hangup = if is_hangup_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
+    let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
+    Ok(Signals { interrupt: signal(interrupt)?, terminate: signal(terminate)?, hangup })
+}
+
+/// Was the program started by `nohup` or its like? Where the system does not tell, it was
+/// not.
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask >> (SignalKind::hangup().as_raw_value() - 1) & 1 == 1)
 }
 
 /// The first signal asks for an orderly end, the second does not wait for it.
-async fn obey_signals([mut interrupt, mut terminate]: Signals, cancel: CancellationToken) {
+async fn obey_signals(mut signals: Signals, cancel: CancellationToken) {
     loop {
+        let hangup = async {
+            match &mut signals.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = signals.interrupt.recv() => {}
+            _ = signals.terminate.recv() => {}
+            _ = hangup => {}
         }
         if cancel.is_cancelled() {
             std::process::exit(INTERRUPTED);

@@ -58,7 +58,7 @@ pub struct RunArgs {
 const EXAMPLES: &str = "\
 Once it is on the bus it prints one line: its id, its incarnation and its endpoints.
 With --json: {\"event\":\"ready\",\"node\",\"incarnation\",\"endpoints\"}. Then it prints only what
---print or a stdout sink asks for. It ends in order on SIGINT or SIGTERM.
+--print or a stdout sink asks for. It ends in order on SIGINT, SIGTERM or SIGHUP.
 
 A file source begins at the end of its file, or with from = \"start\" at its first line,
 each time that somebody begins to be interested. While a file of --record cannot be

@@ -122,6 +122,31 @@ fn signals_end_a_node_in_order() {
 }
 
 #[test]
+fn a_node_leaves_in_order_when_its_terminal_goes() {
+    let place = Place::new("quic");
+    let mut peer = place.node("b", &[]);
+    let mut node = place.node("a", &[]);
+    node.running.says("node up");
+    node.running.signal(Signal::HUP);
+    assert_eq!(node.running.end().code(), Some(0));
+    peer.running.says("node left");
+}
+
+#[test]
+fn a_node_that_is_to_outlive_its_terminal_does() {
+    let place = Place::new("quic");
+    let shell = "trap '' HUP; exec \"$0\" run --name a --json --log info";
+    let mut command = std::process::Command::new("sh");
+    place.set_up(&mut command);
+    command.args(["-c", shell, env!("CARGO_BIN_EXE_dse-node")]);
+    let node = Node::of(Running::of(command));
+    node.running.signal(Signal::HUP);
+    let nodes = place.json(&["nodes", "--json"]);
+    assert_eq!(nodes["nodes"][0]["node"], "a", "{nodes}");
+    assert_eq!(node.running.terminate().code(), Some(0));
+}
+
+#[test]
 fn a_second_signal_ends_a_node_at_once() {
     let place = Place::new("quic");
     let _peer = place.node("b", &[]);
