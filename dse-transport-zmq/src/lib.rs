@@ -93,7 +93,8 @@ impl ZmqTransport {
         let io_error = |io: std::io::Error| error(io.to_string());
         let addresses: Vec<_> = lookup_host((host, port)).await.map_err(io_error)?.collect();
         if addresses.iter().any(|address| !self.is_permitted(address.ip())) {
-            return Err(error(UNTRUSTED.to_owned()));
+            let (endpoint, why) = (endpoint.clone(), UNTRUSTED.to_owned());
+            return Err(TransportError::InvalidEndpoint { endpoint, why });
         }
         let listening = TcpListener::bind(addresses.as_slice()).await;
         let listener = listening.map_err(|io| error(explain_bind(&io, host, port)))?;

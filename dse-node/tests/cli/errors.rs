@@ -108,7 +108,7 @@ fn a_bad_url_is_named() {
 fn zmq_beyond_loopback_asks_for_trust() {
     let place = Place::new("zmq");
     let ended = place.ends(&["run", "--name", "a", "--listen", "zmq://0.0.0.0:0"]);
-    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.contains("trust"), "{}", ended.stderr);
 }
 
