@@ -1,6 +1,9 @@
 //! The command line.
 
-use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+
+use clap::builder::Resettable;
+use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 #[cfg(feature = "quic")]
 use crate::commands::ca::CaArgs;
@@ -30,10 +33,35 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// Reads a command line, the program's name first, and the environment.
+    ///
+    /// # Errors
+    /// What is wrong with it, or the help that it asks for.
+    pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut command = without_empty_variables(Self::command());
+        let matches = command.try_get_matches_from_mut(words)?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+/// A variable that is set to nothing counts as not set: `DSE_JOIN= dse-node ls` is how a
+/// shell takes one back.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &Arg| {
+        let value = arg.get_env().and_then(std::env::var_os);
+        value.is_some_and(|value| value.is_empty())
+    };
+    command
+        .mut_args(|arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg })
+        .mut_subcommands(without_empty_variables)
+}
+
 const EXAMPLES: &str = "\
 Every option can be set in the environment: those of every command as DSE_ and their
 name (DSE_BUS, DSE_JOIN), those of one command with its name between (DSE_SUB_COUNT).
-Flags win over the environment, and the environment over the file of --config.
+Flags win over the environment, and the environment over the file of --config. A variable
+that is empty counts as not set.
 
 Exit status: 0 done, 1 failed, 2 called wrongly.
 

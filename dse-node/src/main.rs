@@ -4,7 +4,6 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use dse_node::cli::Cli;
 use dse_node::context::Context;
 use dse_node::outcome;
@@ -31,7 +30,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<u8> {
-    let plan = Plan::new(Cli::parse())?;
+    let plan = Plan::new(Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit()))?;
     start_logging(&plan.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let status = runtime.block_on(async {

@@ -1,7 +1,8 @@
 //! From a command line to an exit status.
 
+use std::ffi::OsString;
+
 use anyhow::Result;
-use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::commands;
@@ -89,7 +90,7 @@ fn yield_endpoints(config: &mut Config) {
 
 /// Runs a job of a host: the words of a command line, the program's name first.
 pub async fn execute_job(words: &[String], context: Context) -> u8 {
-    let cli = match Cli::try_parse_from(words) {
+    let cli = match Cli::read(words.iter().map(OsString::from)) {
         Ok(cli) => cli,
         Err(error) => {
             let text = error.to_string();

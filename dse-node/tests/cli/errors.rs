@@ -71,6 +71,36 @@ fn wrong_environment_is_wrong_usage_too() {
 }
 
 #[test]
+fn an_empty_variable_counts_as_not_set() {
+    let place = Place::new("quic");
+    let mut command = place.command(&["pub", "a", "--value", "1", "--json"]);
+    let empty = [
+        "BUS",
+        "NAME",
+        "LISTEN",
+        "ADVERTISE",
+        "JOIN",
+        "CONFIG",
+        "LOG",
+        "JSON",
+        "CERT",
+        "KEY",
+        "CA",
+        "DETECT_MS",
+        "ZMQ_TRUST_NETWORK",
+        "PUB_KIND",
+        "PUB_FILE",
+        "PUB_WAIT",
+        "PUB_TIMEOUT",
+    ];
+    for name in empty {
+        command.env(format!("DSE_{name}"), "");
+    }
+    let ended = command.output().expect("started");
+    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+#[test]
 fn every_command_has_help_with_examples() {
     let place = Place::new("quic");
     for command in ["run", "pub", "sub", "ls", "nodes", "watch", "stats", "plan", "ca"] {
