@@ -30,8 +30,18 @@ impl Address {
         if let Ok(address) = endpoint.address().parse() {
             return Ok(Self::Socket(address));
         }
+        let missing = "the port is missing: write quic://host:port";
+        if endpoint.address().contains('%') {
+            return Err(invalid(
+                "write the zone of an IPv6 address as the number that `ip link` shows: \
+                 quic://[fe80::1%2]:7447",
+            ));
+        }
+        if endpoint.address().ends_with(']') {
+            return Err(invalid(missing));
+        }
         let Some((host, port)) = endpoint.address().rsplit_once(':') else {
-            return Err(invalid("the port is missing: write quic://host:port"));
+            return Err(invalid(missing));
         };
         let port = port.parse().map_err(|_| invalid("the port is not a number from 0 to 65535"))?;
         if host.contains([':', '[', ']']) {
@@ -149,6 +159,7 @@ mod tests {
         let socket = |text: &str| Ok(Address::Socket(text.parse().expect("an address")));
         assert_eq!(parse("quic://127.0.0.1:7447"), socket("127.0.0.1:7447"));
         assert_eq!(parse("quic://[::1]:0"), socket("[::1]:0"));
+        assert_eq!(parse("quic://[fe80::1%2]:1"), socket("[fe80::1%2]:1"));
         assert_eq!(parse("quic://seed.example:1"), Ok(Address::Name("seed.example".into(), 1)));
     }
 
@@ -157,6 +168,9 @@ mod tests {
         for (endpoint, says) in [
             ("tcp://127.0.0.1:1", "quic://host:port"),
             ("quic://127.0.0.1", "port is missing"),
+            ("quic://[::1]", "port is missing"),
+            ("quic://fe80::1%eth0", "as the number"),
+            ("quic://[fe80::1%eth0]:7447", "as the number"),
             ("quic://127.0.0.1:70000", "0 to 65535"),
             ("quic://::1:7447", "brackets"),
             ("quic://:7447", "no host name"),
