@@ -41,9 +41,7 @@ impl CertificateInfo {
     /// # Errors
     /// [`IdentityError::Malformed`].
     pub fn from_der(der: &[u8]) -> Result<Self, IdentityError> {
-        let malformed = |why: String| IdentityError::Malformed { why };
-        let (_, parsed) =
-            X509Certificate::from_der(der).map_err(|error| malformed(error.to_string()))?;
+        let parsed = parse(der).map_err(|why| IdentityError::Malformed { why })?;
         Ok(Self {
             subject: parsed.subject().to_string(),
             issuer: parsed.issuer().to_string(),
@@ -82,10 +80,14 @@ impl fmt::Display for CertificateInfo {
     }
 }
 
+/// A certificate in DER form, or what is wrong with it.
+pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, String> {
+    X509Certificate::from_der(der).map(|(_, parsed)| parsed).map_err(|error| error.to_string())
+}
+
 /// The name of the node that a certificate belongs to.
 pub(crate) fn name_of(certificate: &CertificateDer<'_>) -> Option<NodeId> {
-    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    node_name(&parsed)
+    node_name(&parse(certificate).ok()?)
 }
 
 fn node_name(certificate: &X509Certificate<'_>) -> Option<NodeId> {

@@ -6,9 +6,10 @@ use std::path::Path;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::certificate;
 use crate::identity::IdentityError;
 
-/// The certificates of a PEM file, at least one.
+/// The certificates of a PEM file, at least one, and all well formed.
 pub(crate) fn read_certificates(
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
@@ -18,6 +19,10 @@ pub(crate) fn read_certificates(
         .map_err(|error| IdentityError::Pem { path: path.into(), why: error.to_string() })?;
     if certificates.is_empty() {
         return Err(IdentityError::NoCertificate { path: path.into() });
+    }
+    for certificate in &certificates {
+        certificate::parse(certificate)
+            .map_err(|why| IdentityError::MalformedFile { path: path.into(), why })?;
     }
     Ok(certificates)
 }

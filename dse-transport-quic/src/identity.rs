@@ -173,6 +173,14 @@ pub enum IdentityError {
     /// No certificate was given.
     #[error("there is no certificate")]
     EmptyChain,
+    /// A PEM file with something else than a certificate where one should be.
+    #[error("{path} holds a malformed certificate: {why}", path = path.display())]
+    MalformedFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// A certificate cannot be read.
     #[error("malformed certificate: {why}")]
     Malformed {

@@ -126,4 +126,8 @@ fn saved_identities_load_again() {
     fs::write(&certificate, "-----BEGIN CERTIFICATE-----\nnot base64!\n").expect("a file");
     let error = Identity::load(&certificate, &key, &authority);
     assert!(matches!(error, Err(IdentityError::Pem { .. })), "{error:?}");
+    let no_certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    fs::write(&certificate, no_certificate).expect("a file");
+    let error = Identity::load(&certificate, &key, &authority).expect_err("no certificate");
+    assert!(error.to_string().contains("web-1.pem holds a malformed certificate"), "{error}");
 }
