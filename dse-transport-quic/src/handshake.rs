@@ -2,7 +2,10 @@
 
 use dse_core::protocol::NodeId;
 use dse_core::transport::{Link, TransportError};
-use quinn::{Connection, ConnectionError, Incoming, ReadExactError, RecvStream, SendStream};
+use quinn::{
+    Connection, ConnectionError, Incoming, ReadExactError, RecvStream, SendStream,
+    TransportErrorCode,
+};
 use rustls::pki_types::CertificateDer;
 
 use crate::identity::peer_name;
@@ -73,9 +76,15 @@ pub(crate) async fn dial(connecting: quinn::Connecting) -> Result<Lanes, Handsha
     Ok(Lanes { name, control, data })
 }
 
-/// The acceptor's side: takes both lanes, and answers.
-pub(crate) async fn accept(incoming: Incoming) -> Result<Lanes, HandshakeError> {
-    let connection = incoming.accept()?.await?;
+/// The acceptor's side: takes both lanes, and answers. None if what came begins no
+/// handshake. Mostly it is of one that is over here, which the peer does not know yet:
+/// after a retry, or where this side gave it up.
+pub(crate) async fn accept(incoming: Incoming) -> Result<Option<Lanes>, HandshakeError> {
+    let connection = match incoming.accept() {
+        Ok(connecting) => connecting.await?,
+        Err(error) if is_stray(&error) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
     let name = authenticate(&connection)?;
     let mut control = connection.accept_bi().await?;
     set_control_priority(&control.0);
@@ -83,7 +92,14 @@ pub(crate) async fn accept(incoming: Incoming) -> Result<Lanes, HandshakeError> 
     read_tag(&connection, &mut control.1, CONTROL).await?;
     read_tag(&connection, &mut data.1, DATA).await?;
     write_tag(&connection, &mut control.0, CONTROL).await?;
-    Ok(Lanes { name, control, data })
+    Ok(Some(Lanes { name, control, data }))
+}
+
+/// Is it a first packet that does not fit its connection ID? `quinn` says of it that the
+/// authentication failed, but nobody has shown a certificate yet.
+fn is_stray(error: &ConnectionError) -> bool {
+    matches!(error, ConnectionError::TransportError(error)
+        if error.code == TransportErrorCode::PROTOCOL_VIOLATION)
 }
 
 /// The chain is verified; this takes the name from it.

@@ -42,8 +42,8 @@ struct Place {
     task: AbortHandle,
 }
 
-/// How a handshake came out. None: the peer gave up, as diallers do that reached
-/// another address first.
+/// How a handshake came out. None: there was none, or the peer gave up, as diallers do
+/// that reached another address first.
 type Handshake = Option<Result<Link, TransportError>>;
 
 impl QuicListener {
@@ -68,7 +68,11 @@ impl QuicListener {
         let peer = address::text(incoming.remote_address());
         let task = self.handshakes.spawn(async move {
             match timeout(HANDSHAKE_TIMEOUT, handshake::accept(incoming)).await {
-                Ok(Ok(lanes)) => Some(Ok(lanes.into_link(peer))),
+                Ok(Ok(Some(lanes))) => Some(Ok(lanes.into_link(peer))),
+                Ok(Ok(None)) => {
+                    tracing::debug!(peer, "a packet came that begins no handshake");
+                    None
+                }
                 Ok(Err(error)) => failed(&error, &peer).map(Err),
                 Err(_) => Some(Err(TransportError::Refused {
                     peer,
