@@ -119,7 +119,9 @@ impl Authority {
         let nodes = self.folder.join(NODES_FOLDER);
         let path = nodes.join(format!("{name}.pem"));
         if path.exists() {
-            let identity = Identity::load(&path, &path, &self.certificate_path())?;
+            let (chain, key) = files::read_pair(&path)?;
+            let authorities = files::read_certificates(&self.certificate_path())?;
+            let identity = Identity::new(chain, key, authorities)?;
             let renewed_from = identity.certificate()?.not_after - RENEWED_BEFORE_END;
             if SystemTime::now() < renewed_from {
                 return Ok(identity);

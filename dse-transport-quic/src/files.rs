@@ -13,8 +13,28 @@ use crate::identity::IdentityError;
 pub(crate) fn read_certificates(
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    certificates_in(path, &read(path)?)
+}
+
+/// The private key of a PEM file that only its owner can read.
+pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
+    key_in(path, &read(path)?)
+}
+
+/// Both from one file, which another process may replace at any time.
+#[cfg(feature = "ca")]
+pub(crate) fn read_pair(
+    path: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), IdentityError> {
     let text = read(path)?;
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&text)
+    Ok((certificates_in(path, &text)?, key_in(path, &text)?))
+}
+
+fn certificates_in(
+    path: &Path,
+    text: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(text)
         .collect::<Result<_, _>>()
         .map_err(|error| IdentityError::Pem { path: path.into(), why: error.to_string() })?;
     if certificates.is_empty() {
@@ -27,11 +47,9 @@ pub(crate) fn read_certificates(
     Ok(certificates)
 }
 
-/// The private key of a PEM file that only its owner can read.
-pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
-    let text = read(path)?;
+fn key_in(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, IdentityError> {
     check_private(path)?;
-    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
+    PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
         PemError::NoItemsFound => IdentityError::NoKey { path: path.into() },
         error => IdentityError::Pem { path: path.into(), why: error.to_string() },
     })

@@ -51,6 +51,20 @@ fn of_many_that_start_at_once_one_makes_the_ca() {
 }
 
 #[test]
+fn many_that_need_one_certificate_at_once_get_one_each_with_its_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ca = Authority::open_or_create(&folder.path().join("ca")).expect("a CA");
+    for round in 0..50 {
+        let name = name(&format!("node-{round}"));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| ca.identity(&name).expect("a certificate and its key"));
+            }
+        });
+    }
+}
+
+#[test]
 fn what_is_left_of_a_maker_that_died_is_no_hindrance() {
     let folder = tempfile::tempdir().expect("a folder");
     let unfinished = folder.path().join("ca.new");
