@@ -316,7 +316,7 @@ impl World {
     /// up after two hours of virtual time.
     #[track_caller]
     pub fn run_until_quiet(&mut self) {
-        let end = self.now + nanos(Duration::from_secs(7200));
+        let end = self.now + nanos(Duration::from_secs(7200) + self.longest_silence());
         while self.next_at().is_some_and(|at| at <= end) {
             self.step();
         }

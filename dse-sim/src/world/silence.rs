@@ -97,6 +97,12 @@ impl World {
         answered_at + every + patience
     }
 
+    /// For how long a dead peer stays unnoticed at the most.
+    pub(super) fn longest_silence(&self) -> Duration {
+        let links = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        ALONE.max(LAZY_A_LINK * links) + PATIENCE
+    }
+
     /// When a node tells the one who has this turn next that it lives.
     fn next_beat(&self, node: usize, turn: BeatTurn) -> u64 {
         let slot = nanos(self.options.detect) / 3;

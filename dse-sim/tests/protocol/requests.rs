@@ -186,6 +186,23 @@ fn requests_during_a_join_hear_the_newcomer_once_anyone_knows_it() {
 }
 
 #[test]
+fn a_member_that_is_only_being_redialled_is_told_to_nobody() {
+    let mut world = World::new(31);
+    world.start_mesh(&["w", "x", "z"]);
+    world.partition(&["x"], &["z"]);
+    world.run_for(5 * SECOND);
+    // w tells x again of z, which it still has.
+    world.break_links("w", "x");
+    world.run_for(SECOND);
+    assert_eq!(world.node("x").linked(), ["w"]);
+    world.start("y");
+    world.partition(&["y"], &["w", "z"]);
+    world.join("y", "x");
+    world.run_for(SECOND);
+    assert_eq!(missing(&world.ask("y", "**")), ["w"]);
+}
+
+#[test]
 fn a_member_that_only_others_know_is_sought_and_missing() {
     let mut world = World::new(10);
     world.start_serving(&["a", "b"]);
