@@ -37,15 +37,15 @@ pub struct PlanArgs {
 
 const EXAMPLES: &str = "\
 Messages and bytes are those of the control bus, sized by the codec that sends them. What
-data the nodes exchange, the headers and handshakes of transports, and the frames by which
-nodes know that others live (two small ones a second from each node, on a bus of any size)
-come on top. Memory is an
-estimate from processes that were measured; docs/scale.md says how, and from which size on
-one bus is too large.
+data the nodes exchange, and the headers and handshakes of transports come on top. What it
+takes that nodes know of each other that they live, and memory, are estimates from processes
+that were measured: the one with all headers and the default --detect-ms (twice that time
+costs half as much), the other as docs/scale.md says, which also says from which size on one
+bus is too large.
 
 With --json it prints one object {\"nodes\",\"links_per_node\",\"links\",\"join_messages\",
 \"join_bytes\",\"change_messages\",\"change_bytes\",\"node_messages_per_minute\",
-\"node_bytes_per_minute\",\"idle_messages\",\"memory_bytes\":{\"quic\",\"zmq\"}}.
+\"node_bytes_per_minute\",\"idle_messages\",\"watch_bytes_per_second\",\"memory_bytes\":{\"quic\",\"zmq\"}}.
 
 Examples:
   Will 500 nodes do?
@@ -73,6 +73,8 @@ struct Cost {
     node_bytes_per_minute: u64,
     /// While nothing changes, in any time (law L1).
     idle_messages: u64,
+    /// Below the bus, sent by each node: that it lives, and acknowledgements of the same.
+    watch_bytes_per_second: u64,
     /// Of each process.
     memory_bytes: Memory,
 }
@@ -127,6 +129,7 @@ impl Cost {
             node_messages_per_minute: 2 * args.changes_per_minute * others,
             node_bytes_per_minute: 2 * args.changes_per_minute * change_bytes,
             idle_messages: 0,
+            watch_bytes_per_second: WATCH_BYTES_PER_SECOND,
             memory_bytes: Memory {
                 quic: memory(others, args.keys, QUIC_LINK_BYTES),
                 zmq: memory(others, args.keys, ZMQ_LINK_BYTES),
@@ -148,6 +151,10 @@ impl Cost {
                 sent(self.node_messages_per_minute, self.node_bytes_per_minute),
             ),
             row("nothing happens", format!("{} messages", self.idle_messages)),
+            row(
+                "who lives, per node and second",
+                format!("no message, {}", bytes_text(self.watch_bytes_per_second)),
+            ),
             row("memory of each node, quic", bytes_text(self.memory_bytes.quic)),
             row("memory of each node, zmq", bytes_text(self.memory_bytes.zmq)),
         ];
@@ -224,6 +231,9 @@ fn bytes_text(bytes: u64) -> String {
 
 /// As long as an incarnation that was read from the clock, in nanoseconds.
 const CLOCK: Incarnation = Incarnation(1 << 60);
+
+/// The same on a bus of any size, quic or zmq (docs/benchmarks.md).
+const WATCH_BYTES_PER_SECOND: u64 = 350;
 
 // Anonymous memory of real nodes after a start together, measured with 2 and with 24 nodes
 // (docs/scale.md).

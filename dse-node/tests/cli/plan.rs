@@ -34,6 +34,8 @@ fn plan_multiplies_by_links_and_changes() {
     assert_eq!(plan["links_per_node"], 499);
     assert_eq!(plan["links"], 124_750);
     assert_eq!(plan["node_messages_per_minute"], 2 * 10 * 499);
+    let small = place.json(&["plan", "--nodes", "8", "--json"]);
+    assert_eq!(plan["watch_bytes_per_second"], small["watch_bytes_per_second"]);
     let memory = |transport: &str| plan["memory_bytes"][transport].as_u64().expect("a number");
     assert!(memory("quic") > memory("zmq"), "{plan}");
 
