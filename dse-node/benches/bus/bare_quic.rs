@@ -28,10 +28,12 @@ pub(crate) async fn receive(job: &Job, ready: impl FnOnce(String)) -> Result<Val
     match job.measure {
         Measure::RoundTrip => {
             let mut message = [0; PING_BYTES];
-            loop {
-                receive.read_exact(&mut message).await?;
+            // The sender closes the connection when it has measured: that is no error, and
+            // the parent ends this process then.
+            while receive.read_exact(&mut message).await.is_ok() {
                 send.write_all(&message).await?;
             }
+            std::future::pending().await
         }
         Measure::Throughput { payload } => {
             let mut arrivals = Arrivals::default();
