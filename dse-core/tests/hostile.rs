@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use dse_core::protocol::wire::{self, Decoded};
 use dse_core::protocol::{
-    BusId, Claim, Config, ControlBus, Event, Hello, Incarnation, Input, Instant, Leave,
-    LeaveReason, LinkId, Message, NodeId, Open, Output, RejectReason, Role,
+    BusId, Claim, Config, ControlBus, Endpoint, Event, Hello, Incarnation, Input, Instant, Leave,
+    LeaveReason, LinkId, Member, Members, Message, NodeId, Open, Output, RejectReason, Role,
 };
 
 /// The node that peers are hostile to: by its id it decides about links with `z` and
@@ -197,4 +197,25 @@ fn a_node_that_left_twice_is_forgotten_when_the_last_of_its_links_falls() {
     let forgotten = Event::PeerForgotten { node: node("z") };
     assert!(!victim.fall(1).contains(&forgotten), "the second link is still read");
     assert!(victim.fall(2).contains(&forgotten));
+}
+
+#[test]
+fn a_member_is_not_waited_for_once_it_is_listed_where_this_node_cannot_dial() {
+    let mut victim = Victim::with(|config| config.schemes = vec!["mem".into()]);
+    victim.open(1, hello("z", Role::Member));
+    let mut list = |endpoint| {
+        let endpoints = vec![Endpoint::new(endpoint).expect("an endpoint")];
+        let member = Member { node: node("b"), incarnation: Incarnation(1), endpoints };
+        let members = Members { request: None, last: true, members: vec![member] };
+        let bytes = wire::encode(&Message::Members(members));
+        let outputs = victim.feed(Input::Message { link: LinkId(1), bytes });
+        for output in outputs {
+            if let Output::Connect { dial, .. } = output {
+                victim.feed(Input::ConnectFailed { dial, error: "nobody there".into() });
+            }
+        }
+        victim.core.poll_timeout()
+    };
+    assert!(list("mem://b").is_some(), "it is tried again");
+    assert_eq!(list("quic://b"), None, "there is nothing to try, now or at any time");
 }

@@ -37,6 +37,7 @@ struct Course {
     at: usize,
     /// Rounds over all endpoints that led nowhere.
     failures: u32,
+    /// What the last attempt at one of the endpoints came to.
     last_error: Option<DialError>,
     stage: Stage,
     /// The node that was found behind a seed or hint.
@@ -399,6 +400,7 @@ impl ControlBus {
         if !under_way {
             course.endpoints = member.endpoints;
             course.at = 0;
+            course.last_error = None;
             if let Stage::Waiting(dial) = course.stage {
                 self.dials.attempts.remove(&dial);
                 self.timers.clear(&Timer::Redial(dial));
