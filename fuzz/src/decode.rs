@@ -11,10 +11,13 @@ pub fn decode(data: &[u8]) {
     let Some((lane, bytes)) = data.split_first() else { return };
     match lane % 3 {
         0 => control_message(bytes),
-        1 => body_of_a_message(lane / 3 % 18, bytes),
+        1 => body_of_a_message(1 + lane / 3 % KINDS, bytes),
         _ => data_frame(bytes),
     }
 }
+
+/// Of messages, counted from 1 (PROTOCOL.md §3).
+const KINDS: u8 = 18;
 
 fn control_message(bytes: &[u8]) {
     let Ok(decoded) = wire::decode(bytes) else { return };

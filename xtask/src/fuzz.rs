@@ -105,7 +105,7 @@ fn fuzz(target: &str, seconds: u64) -> Result<Tried> {
     command.arg(&reached).arg(corpus().join(target)).arg("--");
     command.arg(format!("-max_total_time={seconds}"));
     command.arg(format!("-artifact_prefix={}/{target}-", broken.display()));
-    command.args(["-max_len=1024", "-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1"]);
+    command.args(["-max_len=4096", "-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1"]);
     let mut executions = None;
     let Finished { success: held, .. } = shell::run_echoed(&mut command, |line| {
         if let Some(count) = line.strip_prefix("stat::number_of_executed_units:") {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use dse_core::data::{Credit, Record};
 use dse_core::node::{Delivery, Sample};
 use dse_core::protocol::{Incarnation, Key, Kind, NodeId};
@@ -16,6 +17,7 @@ pub(super) struct Told {
 struct Value {
     incarnation: Option<Incarnation>,
     last_seq: Option<u64>,
+    last_number: Option<u64>,
 }
 
 impl Told {
@@ -39,6 +41,7 @@ impl Told {
                     last => assert!(Some(sample.seq) > last, "{delivery:?} after {last:?}"),
                 }
                 value.last_seq = Some(sample.seq);
+                value.holds(sample);
             }
             Delivery::Gap { from_seq, to_seq, .. } => {
                 assert!(from_seq <= to_seq, "{delivery:?}");
@@ -48,7 +51,7 @@ impl Told {
             }
             Delivery::Restarted { incarnation, .. } => {
                 assert_ne!(value.incarnation, Some(*incarnation), "{delivery:?}");
-                *value = Value { incarnation: Some(*incarnation), last_seq: None };
+                *value = Value { incarnation: Some(*incarnation), ..Value::default() };
             }
             Delivery::Ended { .. } => {}
         }
@@ -60,6 +63,50 @@ impl Told {
     }
 }
 
+impl Value {
+    /// A sample has the payload that was published as it, by the node itself or the peer.
+    fn holds(&mut self, sample: &Sample) {
+        let Some(stamp) = Stamp::read(&sample.payload) else { return };
+        assert_eq!(stamp.key, sample.key, "the payload of another key");
+        if sample.node == super::trial::peer() {
+            assert_eq!(stamp.number, sample.seq, "the payload of another sample of {stamp:?}");
+        } else {
+            let last = self.last_number.replace(stamp.number);
+            assert!(last < Some(stamp.number), "{stamp:?} after {last:?}");
+        }
+    }
+}
+
+/// What a payload says of the sample that it was published as.
+#[derive(Debug)]
+pub(super) struct Stamp {
+    pub(super) key: Key,
+    /// Of the peer's samples the sequence number, of the node's the how manieth it is.
+    pub(super) number: u64,
+}
+
+impl Stamp {
+    /// A payload of so many bytes, which says nothing if they are too few.
+    pub(super) fn payload(&self, len: usize) -> Bytes {
+        let mut payload = vec![0; len];
+        let text = [MARK, &self.number.to_le_bytes(), self.key.as_str().as_bytes(), &[0]].concat();
+        if text.len() <= len {
+            payload[..text.len()].copy_from_slice(&text);
+        }
+        payload.into()
+    }
+
+    fn read(payload: &[u8]) -> Option<Self> {
+        let (number, rest) = payload.strip_prefix(MARK)?.split_first_chunk()?;
+        let key = rest.split(|byte| *byte == 0).next()?;
+        let key = Key::new(str::from_utf8(key).ok()?).ok()?;
+        Some(Self { key, number: u64::from_le_bytes(*number) })
+    }
+}
+
+/// Longer than what a fuzzer comes upon by itself.
+const MARK: &[u8] = b"a payload of the trial: ";
+
 /// What the peer was sent on one link.
 #[derive(Default)]
 pub(super) struct Sent {
@@ -67,7 +114,9 @@ pub(super) struct Sent {
 }
 
 struct Sequence {
+    key: Key,
     last_seq: u64,
+    last_number: Option<u64>,
     ended: bool,
     /// Samples that the peer has not confirmed.
     under_way: BTreeSet<u64>,
@@ -81,8 +130,14 @@ impl Sent {
         match record {
             Record::Begin(begin) => {
                 let last_seq = begin.next_seq - 1;
-                let (ended, under_way, window) = (false, BTreeSet::new(), WINDOW);
-                let sequence = Sequence { last_seq, ended, under_way, window };
+                let sequence = Sequence {
+                    key: begin.key.clone(),
+                    last_seq,
+                    last_number: None,
+                    ended: false,
+                    under_way: BTreeSet::new(),
+                    window: WINDOW,
+                };
                 let before = self.aliases.insert(begin.alias, sequence);
                 assert!(before.is_none_or(|before| before.ended), "{record:?}: it goes on");
             }
@@ -90,6 +145,11 @@ impl Sent {
                 let sequence = self.going_on(sample.alias, record);
                 assert!(sample.seq > sequence.last_seq, "{record:?}");
                 sequence.last_seq = sample.seq;
+                if let Some(stamp) = Stamp::read(&sample.payload) {
+                    assert_eq!(stamp.key, sequence.key, "the payload of another key");
+                    let last = sequence.last_number.replace(stamp.number);
+                    assert!(last < Some(stamp.number), "{stamp:?} after {last:?}");
+                }
                 sequence.under_way.insert(sample.seq);
                 let under_way = sequence.under_way.len();
                 assert!(under_way <= sequence.window, "{under_way} samples are under way");

@@ -14,7 +14,7 @@ use dse_core::protocol::{
 use tokio::sync::mpsc;
 
 use super::lane::Wire;
-use super::told::{Sent, Told};
+use super::told::{Sent, Stamp, Told};
 use crate::source::Source;
 
 /// One node's data plane, its handles, and the link with its peer.
@@ -23,6 +23,8 @@ pub(super) struct Trial {
     faults: mpsc::Receiver<LinkFault>,
     requests: mpsc::UnboundedReceiver<PlaneRequest>,
     publishers: BTreeMap<Key, Publisher>,
+    /// How many samples the node has published.
+    published: u64,
     subscribers: Vec<(Subscriber, Told)>,
     subscriptions: u64,
     line: Option<Line>,
@@ -37,8 +39,8 @@ struct Line {
     to_node: Wire,
     to_peer: Wire,
     sent: Sent,
-    /// How far the peer's own sequences came, by alias.
-    begun: BTreeMap<u32, u64>,
+    /// The peer's own sequences by alias: of which key, and how far they came.
+    begun: BTreeMap<u32, (Key, u64)>,
 }
 
 impl Trial {
@@ -55,6 +57,7 @@ impl Trial {
             faults,
             requests,
             publishers: BTreeMap::new(),
+            published: 0,
             subscribers: Vec::new(),
             subscriptions: 0,
             line: None,
@@ -196,8 +199,10 @@ impl Trial {
         let (times, len) = (source.pick(&[1, 3, 70]), source.pick(&[8, 0, 300, 70_000]));
         crate::tell(|| format!("{times} times {len} bytes on {}", publisher.key()));
         for _ in 0..times {
+            self.published += 1;
+            let stamp = Stamp { key: publisher.key().clone(), number: self.published };
             // Where a subscriber is behind, the publisher is told so.
-            let _ = publisher.try_publish(Bytes::from(vec![7; len]));
+            let _ = publisher.try_publish(stamp.payload(len));
         }
     }
 
@@ -254,28 +259,32 @@ impl Line {
     fn record(&mut self, source: &mut Source<'_>, frame: &mut FrameWriter) {
         let alias =
             if source.once_in(24) { source.number() as u32 } else { source.below(3) as u32 };
-        let last = self.begun.get(&alias).copied();
+        let begun = self.begun.get(&alias).cloned();
+        let (of, last) = begun.map_or((None, 0), |(key, last)| (Some(key), last));
         match source.below(8) {
             0 | 1 => {
-                let next_seq = self.number(source, last.unwrap_or(0));
-                self.begun.insert(alias, next_seq.saturating_sub(1));
-                frame.begin(&self.begin(source, alias, next_seq));
+                let next_seq = self.number(source, last);
+                let begin = self.begin(source, alias, next_seq);
+                self.begun.insert(alias, (begin.key.clone(), next_seq.saturating_sub(1)));
+                frame.begin(&begin);
             }
             2..=4 => {
-                let seq = self.number(source, last.unwrap_or(0));
-                self.begun.insert(alias, seq);
-                let payload = Bytes::from(vec![1; source.pick(&[4, 0, 200, 70_000])]);
+                let seq = self.number(source, last);
+                self.come_to(alias, seq);
+                let len = source.pick(&[4, 0, 200, 70_000]);
+                let stamp = of.map(|key| Stamp { key, number: seq });
+                let payload = stamp.map_or_else(Bytes::new, |stamp| stamp.payload(len));
                 frame.sample(alias, seq, source.number(), payload);
             }
             5 => {
-                let next_seq = self.number(source, last.unwrap_or(0));
-                self.begun.insert(alias, next_seq.saturating_sub(1));
+                let next_seq = self.number(source, last);
+                self.come_to(alias, next_seq.saturating_sub(1));
                 frame.skip(Skip { alias, next_seq });
             }
             6 => {
-                let last_seq = if source.once_in(4) { source.number() } else { last.unwrap_or(0) };
+                let last_seq = if source.once_in(4) { source.number() } else { last };
                 let reason = source.pick(&[EndReason::Closed, EndReason::NoInterest]);
-                self.begun.insert(alias, last_seq);
+                self.come_to(alias, last_seq);
                 frame.end(End { alias, last_seq, reason });
             }
             _ => {
@@ -288,6 +297,12 @@ impl Line {
                 self.sent.credited(credit);
                 frame.credit(credit);
             }
+        }
+    }
+
+    fn come_to(&mut self, alias: u32, seq: u64) {
+        if let Some((_, last)) = self.begun.get_mut(&alias) {
+            *last = seq;
         }
     }
 
@@ -313,7 +328,7 @@ impl Line {
     }
 }
 
-fn peer() -> NodeId {
+pub(super) fn peer() -> NodeId {
     NodeId::new("peer").expect("a node id")
 }
 
