@@ -4,11 +4,11 @@ use std::any::Any;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::Harness;
 use super::trial::{
     Pair, SOON, accept, control_frame, data_frame, link, listen, recv_control, recv_data,
-    send_control, send_data, skip, within,
+    send_control, send_data, within,
 };
+use super::{Harness, skip};
 use crate::protocol::Endpoint;
 use crate::transport::{Link, TransportError};
 
@@ -202,7 +202,10 @@ pub async fn strangers_do_not_stop_a_listener<H: Harness>(harness: &H) {
         let intruding = harness.intrude(&endpoint, &bytes);
         match within(SOON, "a stranger speaks", intruding).await {
             Some(connection) => strangers.push(connection),
-            None => return skip("strangers_do_not_stop_a_listener", "no stranger can reach it"),
+            None => {
+                let why = format!("no stranger reaches {endpoint}");
+                return skip("strangers_do_not_stop_a_listener", &why);
+            }
         }
         let (mut near, mut far) = link(harness, listener.as_mut(), &endpoint).await;
         exchange(&mut near, &mut far).await;

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io::Write as _;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -24,12 +23,6 @@ pub(super) async fn within<T>(limit: Duration, what: &str, future: impl Future<O
         Ok(done) => done,
         Err(_) => panic!("not within {limit:?}: {what}"),
     }
-}
-
-/// Says that a behaviour was not tried. Past the test runner's capture, so that it is
-/// seen.
-pub(super) fn skip(behaviour: &str, why: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED {behaviour}: {why}");
 }
 
 /// Two nodes with a link, and the listener that it came by.

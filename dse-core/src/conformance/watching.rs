@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::trial::{Pair, SOON, control_frame, skip, within};
-use super::{Harness, Silenceable};
+use super::trial::{Pair, SOON, control_frame, within};
+use super::{Harness, Silenceable, skip};
 use crate::node::link::{Common, LinkEvent, LinkEventKind, LinkHandle, supervise};
 use crate::node::probe::ProbeConfig;
 use crate::protocol::{BeatTurn, LinkId, Listen, Watch};
@@ -104,7 +104,8 @@ struct Cuttable {
 impl Cuttable {
     async fn link<H: Harness>(harness: &H, watch: Watch, behaviour: &str) -> Option<Self> {
         let Some(Silenceable { near, far, silence, keep }) = harness.silenceable().await else {
-            skip(behaviour, "this transport has no way that can be cut");
+            let at = harness.any_endpoint();
+            skip(behaviour, &format!("to {at} there is no way that can be cut"));
             return None;
         };
         let (mut near, mut far) = (Watched::watching(near, watch), Watched::watching(far, watch));

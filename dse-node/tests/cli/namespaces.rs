@@ -3,6 +3,8 @@
 
 use std::process::{Command, Stdio};
 
+use dse_core::conformance::skip;
+
 use crate::discovery::issue;
 use crate::support::{Node, Place, Running};
 
@@ -59,17 +61,10 @@ fn ip(args: &[&str]) -> Option<()> {
     status.ok()?.success().then_some(())
 }
 
-/// The namespaces, or a loud word that the test was skipped.
-fn namespaces(number: u32, test: &str) -> Option<Namespaces> {
-    let namespaces = Namespaces::new(number);
-    if namespaces.is_none() {
-        eprintln!("SKIPPED {test}: network namespaces need root and the command `ip`");
-    }
-    namespaces
-}
-
-fn wildcard(transport: &'static str, number: u32, more: &[&str]) {
-    let Some(namespaces) = namespaces(number, transport) else { return };
+fn wildcard(test: &str, transport: &'static str, number: u32, more: &[&str]) {
+    let Some(namespaces) = Namespaces::new(number) else {
+        return skip(test, "network namespaces need root and the command `ip`");
+    };
     let (here, there) = (Place::new(transport), Place::new(transport));
     let listen = format!("{transport}://0.0.0.0:0");
     let mut args = vec!["run", "--json", "--name", "a", "--listen", &listen, "--value", "x=1"];
@@ -105,12 +100,13 @@ fn wildcard(transport: &'static str, number: u32, more: &[&str]) {
 
 #[test]
 fn a_wildcard_is_reached_from_another_namespace_over_quic() {
-    wildcard("quic", 1, &[]);
+    wildcard("a_wildcard_is_reached_from_another_namespace_over_quic", "quic", 1, &[]);
 }
 
 #[test]
 fn a_wildcard_is_reached_from_another_namespace_over_zmq() {
-    wildcard("zmq", 2, &["--zmq-trust-network"]);
+    let trust = &["--zmq-trust-network"];
+    wildcard("a_wildcard_is_reached_from_another_namespace_over_zmq", "zmq", 2, trust);
 }
 
 #[test]
