@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::discovery::issue;
-use crate::support::Place;
+use crate::support::{Ended, Place};
 
 #[test]
 fn wrong_usage_ends_with_2_and_names_what_is_wrong() {
@@ -64,9 +64,8 @@ fn wrong_environment_is_wrong_usage_too() {
     let place = Place::new("quic");
     let mut command = place.command(&["ls"]);
     command.env("DSE_JOIN", "nowhere");
-    let ended = command.output().expect("started");
-    assert_eq!(ended.status.code(), Some(2));
-    let stderr = String::from_utf8_lossy(&ended.stderr);
+    let Ended { code, stderr, .. } = Ended::of(command);
+    assert_eq!(code, Some(2));
     assert!(stderr.contains("--join") && stderr.contains("nowhere"), "{stderr}");
 }
 
@@ -96,8 +95,8 @@ fn an_empty_variable_counts_as_not_set() {
     for name in empty {
         command.env(format!("DSE_{name}"), "");
     }
-    let ended = command.output().expect("started");
-    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+    let ended = Ended::of(command);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
 #[test]

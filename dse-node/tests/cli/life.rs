@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Node, Place, Running};
+use crate::support::{Ended, Node, Place, Running};
 
 fn watch(place: &Place, node: &str) -> Running {
     let mut watch = place.starts(&["watch", "--json"]);
@@ -179,12 +179,13 @@ fn the_clock_may_go_back_and_incarnations_grow() {
 fn a_reader_that_goes_is_no_failure() {
     let place = Place::new("quic");
     let _node = place.node("a", &["--system", "host=200ms"]);
-    let shell = format!(
-        "{} sub 'host/**' | head -1; exit ${{PIPESTATUS[0]}}",
-        env!("CARGO_BIN_EXE_dse-node")
-    );
+    // That it ends by itself, and with a failure, if nothing else ends it.
+    let subscribe = "sub 'host/**' --count 100000 --timeout 15";
+    let program = env!("CARGO_BIN_EXE_dse-node");
+    let shell = format!("{program} {subscribe} | head -1; exit ${{PIPESTATUS[0]}}");
     let mut command = std::process::Command::new("bash");
     place.set_up(&mut command);
-    let ended = command.args(["-c", &shell]).output().expect("started");
-    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+    command.args(["-c", &shell]);
+    let ended = Ended::of(command);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }

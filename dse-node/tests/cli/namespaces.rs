@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use dse_core::conformance::skip;
 
 use crate::discovery::issue;
-use crate::support::{Node, Place, Running};
+use crate::support::{Ended, Node, Place, Running};
 
 /// Two namespaces that see each other at 10.213.N.1 and 10.213.N.2. Removed when
 /// dropped.
@@ -91,9 +91,8 @@ fn wildcard(test: &str, transport: &'static str, number: u32, more: &[&str]) {
     // A guest that joins through the first is sent on to the second.
     let mut args = vec!["ls", "--json", "--name", "b", "--join", endpoint];
     args.extend(certified);
-    let listed = namespaces.command(1, &there, &args).output().expect("started");
-    let stdout = String::from_utf8_lossy(&listed.stdout);
-    assert!(listed.status.success(), "{stdout}{}", String::from_utf8_lossy(&listed.stderr));
+    let Ended { code, stdout, stderr } = Ended::of(namespaces.command(1, &there, &args));
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
     let listing: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
     assert_eq!((&listing["expected"], &listing["answered"]), (&2.into(), &2.into()), "{listing}");
 }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -104,13 +104,9 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    fn of(mut command: Command) -> Self {
-        let Output { status, stdout, stderr } = command.output().expect("started");
-        Self {
-            code: status.code(),
-            stdout: String::from_utf8(stdout).expect("UTF-8"),
-            stderr: String::from_utf8(stderr).expect("UTF-8"),
-        }
+    /// Runs a command to its end.
+    pub(crate) fn of(command: Command) -> Self {
+        Running::of(command).ended()
     }
 }
 
@@ -120,7 +116,7 @@ pub(crate) struct Running {
     stdout: Receiver<String>,
     stderr: Receiver<String>,
     /// All that was heard of standard error, for the message of a failed test.
-    heard: Vec<String>,
+    heard: String,
 }
 
 impl Running {
@@ -128,7 +124,7 @@ impl Running {
         let mut child = command.spawn().expect("started");
         let stdout = lines(child.stdout.take().expect("piped"));
         let stderr = lines(child.stderr.take().expect("piped"));
-        Self { child, stdout, stderr, heard: Vec::new() }
+        Self { child, stdout, stderr, heard: String::new() }
     }
 
     /// The first JSON line on standard output from here on that fits.
@@ -156,7 +152,7 @@ impl Running {
     /// The next line on standard output.
     pub(crate) fn line(&mut self) -> String {
         match next(&self.stdout, Instant::now() + PATIENCE) {
-            Some(line) => line,
+            Some(line) => line.trim_end_matches('\n').to_owned(),
             None => panic!("no line; on standard error:\n{}", self.all_heard()),
         }
     }
@@ -165,7 +161,7 @@ impl Running {
     pub(crate) fn says(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         while let Some(line) = next(&self.stderr, deadline) {
-            self.heard.push(line.clone());
+            self.heard.push_str(&line);
             if line.contains(text) {
                 return line;
             }
@@ -198,16 +194,36 @@ impl Running {
 
     /// Waits until it has ended.
     pub(crate) fn end(&mut self) -> ExitStatus {
-        // Its output ends with it.
-        let deadline = Instant::now() + PATIENCE;
-        while next(&self.stdout, deadline).is_some() {}
-        assert!(Instant::now() < deadline, "it does not end: {}", self.all_heard());
+        self.rest_of_stdout();
         self.child.wait().expect("collected")
     }
 
-    fn all_heard(&mut self) -> String {
+    /// Waits until it has ended: what it still had to say, and all of standard error.
+    pub(crate) fn ended(mut self) -> Ended {
+        let stdout = self.rest_of_stdout();
+        let status = self.child.wait().expect("collected");
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(line) = next(&self.stderr, deadline) {
+            self.heard.push_str(&line);
+        }
+        Ended { code: status.code(), stdout, stderr: std::mem::take(&mut self.heard) }
+    }
+
+    /// To its end, which is the end of the process.
+    fn rest_of_stdout(&mut self) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut rest = String::new();
+        while let Some(line) = next(&self.stdout, deadline) {
+            rest.push_str(&line);
+        }
+        let ended = Instant::now() < deadline;
+        assert!(ended, "it does not end; it said:\n{rest}{}", self.all_heard());
+        rest
+    }
+
+    fn all_heard(&mut self) -> &str {
         self.heard.extend(self.stderr.try_iter());
-        self.heard.join("\n")
+        &self.heard
     }
 }
 
@@ -236,11 +252,14 @@ impl Node {
     }
 }
 
+/// Each with the end of line that it has.
 fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
+        let mut reader = BufReader::new(pipe);
+        let mut line = String::new();
+        while reader.read_line(&mut line).expect("UTF-8") > 0 {
+            if sender.send(std::mem::take(&mut line)).is_err() {
                 return;
             }
         }
@@ -256,16 +275,15 @@ fn next(lines: &Receiver<String>, deadline: Instant) -> Option<String> {
 /// Runs a command with these lines on its standard input.
 pub(crate) fn fed(mut command: Command, input: &str) -> Ended {
     command.stdin(Stdio::piped());
-    let mut child = command.spawn().expect("started");
-    let mut stdin = child.stdin.take().expect("piped");
-    stdin.write_all(input.as_bytes()).expect("written");
-    drop(stdin);
-    let Output { status, stdout, stderr } = child.wait_with_output().expect("ended");
-    Ended {
-        code: status.code(),
-        stdout: String::from_utf8(stdout).expect("UTF-8"),
-        stderr: String::from_utf8(stderr).expect("UTF-8"),
-    }
+    let mut running = Running::of(command);
+    let mut stdin = running.stdin();
+    thread::scope(|scope| {
+        // Beside it: who does not read lets nobody write.
+        let writing = scope.spawn(move || stdin.write_all(input.as_bytes()));
+        let ended = running.ended();
+        writing.join().expect("no panic").expect("written");
+        ended
+    })
 }
 
 /// Appends to a file.
