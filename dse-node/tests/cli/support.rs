@@ -1,6 +1,7 @@
 //! What all tests share: real `dse-node` processes in folders of their own.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -93,6 +94,22 @@ impl Place {
         let mut subscriber = self.starts(&all);
         subscriber.says("subscribes to");
         subscriber
+    }
+}
+
+/// An address at which nobody listens, and nobody can while this lives: it is the dialling
+/// end of a connection.
+pub(crate) struct Deserted {
+    pub(crate) address: String,
+    _ends: (TcpListener, TcpStream),
+}
+
+impl Deserted {
+    pub(crate) fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let stream = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+        let address = stream.local_addr().expect("connected").to_string();
+        Self { address, _ends: (listener, stream) }
     }
 }
 
