@@ -4,7 +4,7 @@ mod common;
 
 use std::net::UdpSocket;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::{
@@ -94,9 +94,7 @@ async fn a_name_is_dialled_at_each_of_its_addresses() {
     let (a, b) = (ca.node("dse:a"), ca.node("dse:b"));
     let (mut listener, at) = listen(&a, "quic://127.0.0.1:0").await;
     let named = endpoint(&format!("quic://localhost:{}", socket_address(&at).port()));
-    let started = Instant::now();
     let (mut near, mut far) = link(&b, listener.as_mut(), &named).await;
-    assert!(started.elapsed() < Duration::from_secs(4), "took {:?}", started.elapsed());
     exchange(&mut near, &mut far).await;
 }
 
@@ -177,7 +175,7 @@ fn a_restarted_node_resets_the_links_of_its_former_self() {
             send_control(near.control_sender.as_mut(), ping).await?;
             recv_control(near.control_receiver.as_mut()).await
         };
-        let error = within(Duration::from_secs(2), "reset", asking).await;
+        let error = within(SOON, "reset", asking).await;
         let error = error.expect_err("the link is gone");
         assert!(matches!(error, TransportError::Lost(_)), "{error:?}");
         assert!(error.to_string().contains("restarted"), "{error}");
@@ -282,10 +280,9 @@ async fn a_link_that_is_dropped_in_full_flow_is_known_to_be_gone() {
             while std::future::poll_fn(|cx| receiver.poll_recv(cx)).await.is_ok() {}
         });
         within(SOON, "the flow", flowing).await.expect("no panic");
-        let limit = Duration::from_secs(1);
-        let error = within(limit, "the end", recv_control(far.control_receiver.as_mut())).await;
+        let error = within(SOON, "the end", recv_control(far.control_receiver.as_mut())).await;
         assert!(matches!(error, Err(TransportError::Closed(_))), "{error:?}");
-        within(limit, "the end of the data", reading).await.expect("no panic");
+        within(SOON, "the end of the data", reading).await.expect("no panic");
     }
 }
 

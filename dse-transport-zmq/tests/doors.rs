@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dse_core::transport::{Link, Listener, Transport, TransportError};
 use dse_transport_zmq::{ZmqConfig, ZmqTransport};
-use support::{Folder, endpoint, recv_control, send_control, soon, within};
+use support::{Folder, endpoint, recv_control, send_control, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use zeromq::{PubSocket, Socket, SocketRecv, SocketSend, SubSocket, XPubSocket};
@@ -187,7 +187,7 @@ async fn one_who_listens_but_is_no_node_is_an_error_that_names_it() {
             });
         }
     });
-    let error = within(Duration::from_secs(5), "giving up", transport.connect(&at)).await;
+    let error = soon("giving up", transport.connect(&at)).await;
     let error = error.expect_err("this is no node").to_string();
     assert!(error.contains(at.as_str()), "{error}");
     web.abort();

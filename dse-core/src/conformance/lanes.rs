@@ -1,6 +1,6 @@
 //! Behaviours of the two lanes of one link.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Harness;
 use super::trial::{
@@ -115,7 +115,6 @@ async fn pass_haltingly(sender: &mut dyn DataSender, receiver: &mut dyn DataRece
 pub async fn control_passes_a_full_data_lane<H: Harness>(harness: &H) {
     let Pair { mut near, mut far, listener: _listener } = Pair::link(harness).await;
     let sent = fill_data(near.data_sender.as_mut(), 64 * 1024).await;
-    let started = Instant::now();
     for number in 0..100 {
         let there = send_control(near.control_sender.as_mut(), [control_frame(number, 100)]);
         within(SOON, "control beside full data", there).await.expect("the link is up");
@@ -127,8 +126,6 @@ pub async fn control_passes_a_full_data_lane<H: Harness>(harness: &H) {
         let frames = recv_control(near.control_receiver.as_mut(), 1);
         within(SOON, "control beside full data", frames).await.expect("the link is up");
     }
-    let took = started.elapsed();
-    assert!(took < Duration::from_secs(5), "100 round trips of control took {took:?}");
     for number in 0..sent {
         let frame = within(SOON, "the data", recv_data(far.data_receiver.as_mut())).await;
         check_data_frame(frame.expect("the link is up"), number, &[64 * 1024]);
@@ -150,7 +147,7 @@ pub async fn a_stalled_reader_bounds_what_is_pushed<H: Harness>(harness: &H) {
 }
 
 /// Who drops its link is known to be gone, on every half.
-pub async fn a_dropped_peer_ends_all_halves_within_a_second<H: Harness>(harness: &H) {
+pub async fn a_dropped_peer_ends_all_halves<H: Harness>(harness: &H) {
     let Pair { mut near, mut far, listener: _listener } = Pair::link(harness).await;
     let frame = control_frame(1, 100);
     send_control(near.control_sender.as_mut(), [frame]).await.expect("the link is up");
@@ -162,7 +159,7 @@ pub async fn a_dropped_peer_ends_all_halves_within_a_second<H: Harness>(harness:
             data_end(far.data_receiver.as_mut())
         )
     };
-    within(Duration::from_secs(1), "both receivers end", receivers).await;
+    within(SOON, "both receivers end", receivers).await;
     let senders = async {
         while send_control(far.control_sender.as_mut(), [control_frame(2, 100)]).await.is_ok() {
             tokio::task::yield_now().await;
@@ -171,7 +168,7 @@ pub async fn a_dropped_peer_ends_all_halves_within_a_second<H: Harness>(harness:
             tokio::task::yield_now().await;
         }
     };
-    within(Duration::from_secs(1), "both senders end", senders).await;
+    within(SOON, "both senders end", senders).await;
 }
 
 /// Once `poll_close` is ready all that was sent has come, and the lane ends after it.

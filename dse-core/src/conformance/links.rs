@@ -51,7 +51,7 @@ async fn one_way(from: &mut Link, to: &mut Link) {
 pub async fn nobody_there_is_a_connect_error<H: Harness>(harness: &H) {
     let endpoint = harness.deserted_endpoint();
     let transport = harness.transport();
-    let dialled = within(Duration::from_secs(6), "giving up", transport.connect(&endpoint)).await;
+    let dialled = within(SOON, "giving up", transport.connect(&endpoint)).await;
     assert!(matches!(dialled, Err(TransportError::Connect { .. })), "it gave {dialled:?}");
 }
 
@@ -86,7 +86,7 @@ pub async fn a_dropped_listener_accepts_no_more_and_its_links_live<H: Harness>(h
     let endpoint = listener.endpoints().into_iter().next().expect("it has an endpoint");
     drop(listener);
     let transport = harness.transport();
-    let dialled = within(Duration::from_secs(6), "giving up", transport.connect(&endpoint)).await;
+    let dialled = within(SOON, "giving up", transport.connect(&endpoint)).await;
     assert!(
         matches!(dialled, Err(TransportError::Connect { .. } | TransportError::Refused { .. })),
         "dialling a listener that is gone gave {dialled:?}"

@@ -11,8 +11,9 @@
 //! ```
 //!
 //! Every wait has a deadline, and every deadline is long beside what is waited for, so
-//! that a loaded machine fails no test. Where a test states that something does *not*
-//! happen, or happens soon, the time is the contract's.
+//! that a loaded machine fails no test: how soon something happens is shown in virtual
+//! time, by the tests of links and probes, or measured by `cargo xtask demo`. Where a test
+//! states that something does *not* happen, the time is the contract's.
 
 mod churn;
 mod lanes;
@@ -99,7 +100,7 @@ macro_rules! conformance_tests {
             lanes_side_by_side_lose_nothing
             control_passes_a_full_data_lane
             a_stalled_reader_bounds_what_is_pushed
-            a_dropped_peer_ends_all_halves_within_a_second
+            a_dropped_peer_ends_all_halves
             closing_delivers_what_was_sent
             frames_that_are_too_long_are_refused
             any_endpoint_is_a_real_one_of_its_own
@@ -113,10 +114,10 @@ macro_rules! conformance_tests {
             links_come_again
             strangers_do_not_stop_a_listener
             idle_links_stay_up_and_know_their_round_trip
-            silence_is_down_within_two_seconds_when_watched_closely
+            silence_is_down_when_watched_closely
             silence_is_not_yet_down_when_watched_lazily
             a_probe_is_answered_by_who_lives
-            a_probe_of_the_silent_is_a_verdict_within_400_ms
+            a_probe_of_the_silent_is_a_verdict
             a_busy_driver_is_not_blamed_on_the_link
             a_closed_link_delivers_and_is_down_for_the_peer
             a_stalled_peer_fills_a_bounded_queue

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileTypeExt;
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -19,16 +18,14 @@ fn is(event: &str, node: &str) -> impl Fn(&Value) -> bool {
     move |line| line["event"] == event && line["node"] == node
 }
 
-fn killed_node_is_known_within(transport: &'static str, limit: Duration) {
+/// How soon is measured by `cargo xtask demo`, and shown in virtual time.
+fn a_killed_node_is_known_and_comes_back(transport: &'static str) {
     let place = Place::new(transport);
     let node = place.node("a", &["--value", "of/a=1"]);
     let first = node.incarnation;
     let mut watch = watch(&place, "a");
-    let killed = Instant::now();
     node.running.kill();
     watch.prints("node_down", is("node_down", "a"));
-    let took = killed.elapsed();
-    assert!(took < limit, "it took {took:?}");
 
     let node = place.node("a", &["--value", "of/a=2"]);
     assert!(node.incarnation > first, "{} after {first}", node.incarnation);
@@ -40,13 +37,13 @@ fn killed_node_is_known_within(transport: &'static str, limit: Duration) {
 }
 
 #[test]
-fn a_killed_node_is_known_within_2_s_over_quic() {
-    killed_node_is_known_within("quic", Duration::from_secs(2));
+fn a_killed_node_is_known_and_comes_back_over_quic() {
+    a_killed_node_is_known_and_comes_back("quic");
 }
 
 #[test]
-fn a_killed_node_is_known_within_1_s_over_zmq() {
-    killed_node_is_known_within("zmq", Duration::from_secs(1));
+fn a_killed_node_is_known_and_comes_back_over_zmq() {
+    a_killed_node_is_known_and_comes_back("zmq");
 }
 
 /// The sockets in the runtime folder of a bus.

@@ -1,16 +1,17 @@
 //! How nodes end, and what is left of them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dse_core::node::{Node, Notice, Stopped};
 use dse_core::protocol::Incarnation;
 use dse_core::transport::Transport;
 use dse_transport_mem::{MemScope, MemTransport};
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use crate::support::{TIMEOUT, builder, endpoint, in_time, linked, start, transport, until};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn leaving_takes_no_time_and_fails_all_calls_from_then_on() {
     let scope = MemScope::new();
     let a = start(&scope, "a", &[]).await;
@@ -146,7 +147,7 @@ async fn a_subscriber_that_takes_nothing_delays_a_leave_by_a_second() {
     let publisher = a.publisher("k").unwrap().declare().await.unwrap();
     until("interest", async || publisher.interest().subscribers() == 1).await;
     publisher.publish("v".into()).await.unwrap();
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     assert_eq!(in_time("leave", a.leave()).await, Stopped::Left);
     let took = began.elapsed();
     assert!(took < Duration::from_millis(1500), "{took:?}");

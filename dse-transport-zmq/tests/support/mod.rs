@@ -50,13 +50,10 @@ pub fn endpoint(text: &str) -> Endpoint {
 
 /// Fails the test when it takes longer than any machine should need.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    within(Duration::from_secs(20), what, future).await
-}
-
-pub async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(limit, future).await {
+    const LIMIT: Duration = Duration::from_secs(20);
+    match tokio::time::timeout(LIMIT, future).await {
         Ok(value) => value,
-        Err(_) => panic!("{what} took longer than {limit:?}"),
+        Err(_) => panic!("{what} took longer than {LIMIT:?}"),
     }
 }
 
