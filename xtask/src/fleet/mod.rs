@@ -69,11 +69,6 @@ impl Fleet {
         self.setting.reannounce_ms.is_some()
     }
 
-    /// The transport of all nodes.
-    pub(crate) fn transport(&self) -> Transport {
-        self.setting.transport
-    }
-
     /// Starts a node with this configuration. Returns the tag of the launch.
     pub(crate) fn launch(&mut self, name: &str, config: &str) -> Result<String> {
         let file = self.setting.folder.join(format!("{name}.toml"));
