@@ -34,7 +34,14 @@ impl Process {
         journal: &Arc<Journal>,
         speaker: Speaker,
     ) -> Result<Self> {
-        let mut child = Command::new(&setting.program)
+        let mut command = Command::new(&setting.program);
+        // What the user set is for the user's own nodes.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("DSE_") {
+                command.env_remove(name);
+            }
+        }
+        let mut child = command
             .args(arguments)
             .env("DSE_RUNTIME_DIR", setting.folder.join("run"))
             .env("DSE_DATA_DIR", setting.folder.join("data"))
