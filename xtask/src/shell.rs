@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
@@ -32,6 +32,18 @@ pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command
     command
 }
 
+/// A process that ends with its owner: if it still runs when this is dropped, it is killed
+/// and waited for.
+pub(crate) struct Owned(pub(crate) Child);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // It may have ended already: then there is nothing to do but to collect it.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// How a command ended.
 pub(crate) struct Finished {
     pub(crate) success: bool,
@@ -44,15 +56,13 @@ pub(crate) struct Finished {
 /// # Errors
 /// The command cannot be started.
 pub(crate) fn run_echoed(command: &mut Command, mut each: impl FnMut(&str)) -> Result<Finished> {
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start {}", describe(command)))?;
+    let spawned =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let spawned = spawned.with_context(|| format!("cannot start {}", describe(command)))?;
+    let mut child = Owned(spawned);
     let (sender, lines) = sync_channel(TAIL_LINES);
-    forward(child.stdout.take(), &sender);
-    forward(child.stderr.take(), &sender);
+    forward(child.0.stdout.take(), &sender);
+    forward(child.0.stderr.take(), &sender);
     drop(sender);
 
     let mut tail = VecDeque::with_capacity(TAIL_LINES);
@@ -64,7 +74,7 @@ pub(crate) fn run_echoed(command: &mut Command, mut each: impl FnMut(&str)) -> R
         }
         tail.push_back(line);
     }
-    let success = child.wait().context("cannot wait for the command")?.success();
+    let success = child.0.wait().context("cannot wait for the command")?.success();
     Ok(Finished { success, tail: tail.into() })
 }
 

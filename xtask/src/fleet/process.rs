@@ -1,7 +1,7 @@
 //! One `dse-node` process and what it says.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use super::Setting;
 use super::journal::{Journal, Line};
+use crate::shell::Owned;
 
 /// A process that is killed when dropped.
 pub(crate) struct Process {
-    child: Child,
+    child: Owned,
     stdin: ChildStdin,
 }
 
@@ -41,7 +42,7 @@ impl Process {
                 command.env_remove(name);
             }
         }
-        let mut child = command
+        let child = command
             .args(arguments)
             .env("DSE_RUNTIME_DIR", setting.folder.join("run"))
             .env("DSE_DATA_DIR", setting.folder.join("data"))
@@ -50,9 +51,10 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {}", setting.program.display()))?;
-        let stdin = child.stdin.take().context("the process has no standard input")?;
-        let stdout = child.stdout.take().context("the process has no standard output")?;
-        let stderr = child.stderr.take().context("the process has no standard error")?;
+        let mut child = Owned(child);
+        let stdin = child.0.stdin.take().context("the process has no standard input")?;
+        let stdout = child.0.stdout.take().context("the process has no standard output")?;
+        let stderr = child.0.stderr.take().context("the process has no standard error")?;
 
         let (teller, words) = (speaker.clone(), journal.clone());
         thread::spawn(move || each_line(stderr, |text| words.append(teller.complaint(text))));
@@ -68,7 +70,7 @@ impl Process {
 
     /// Its number on this machine.
     pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        self.child.0.id()
     }
 
     /// Writes a line to its standard input.
@@ -78,15 +80,7 @@ impl Process {
 
     /// SIGKILL.
     pub(crate) fn kill(&mut self) -> Result<()> {
-        self.child.kill().context("cannot kill a node")
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended already: then there is nothing to do but to collect it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.0.kill().context("cannot kill a node")
     }
 }
 
