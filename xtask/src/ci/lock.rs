@@ -1,6 +1,8 @@
 //! What Cargo.lock must and must not hold.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -10,13 +12,29 @@ use crate::shell;
 /// A clean clone builds what was tested.
 ///
 /// # Errors
-/// The file is not under version control, or does not fit the manifests.
+/// The file does not fit the manifests, or is not under version control.
 pub(super) fn is_committed() -> Result<Outcome> {
-    let mut git = std::process::Command::new("git");
-    git.current_dir(shell::root()).args(["ls-files", "--error-unmatch", "Cargo.lock"]);
-    shell::output_of(&mut git)?;
     shell::output_of(&mut shell::cargo(["metadata", "--locked", "--format-version", "1"]))?;
+    // An archive has no history, and git trusts no folder of another user.
+    let top = match git(["rev-parse", "--show-toplevel"]) {
+        Ok(top) => top,
+        Err(error) => return Ok(Outcome::Skipped(format!("it fits, but {}", one_line(&error)))),
+    };
+    if Path::new(top.trim_end()).canonicalize().ok() != shell::root().canonicalize().ok() {
+        return Ok(Outcome::Skipped("it fits, but this is no git checkout of its own".into()));
+    }
+    git(["ls-files", "--error-unmatch", "Cargo.lock"])?;
     Ok(Outcome::Held)
+}
+
+fn git<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<String> {
+    let mut git = Command::new("git");
+    shell::output_of(git.current_dir(shell::root()).args(arguments))
+}
+
+/// An error as the summary shows it.
+fn one_line(error: &anyhow::Error) -> String {
+    format!("{error:#}").lines().next().unwrap_or_default().to_owned()
 }
 
 /// The advisories that concern what DSE does with TLS, QUIC and untrusted bytes hold
