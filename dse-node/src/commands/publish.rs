@@ -94,6 +94,8 @@ Examples:
   Lines as they come, dropping what a slow subscriber cannot take:
     journalctl -f | dse-node pub log/journal --overflow drop-oldest";
 
+const INTERRUPTED: &str = "interrupted before anything was published";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum KindArg {
     /// Samples from now on, in order.
@@ -170,7 +172,11 @@ async fn publish_on(
     let publisher = declare(session, args, kind).await?;
     // A node sends its interest in what we declared before it answers: once all have
     // answered, all who want the samples are known.
-    let report = session.ask(&KeyExpr::from(&args.topic), args.timeout).await?;
+    let topic = KeyExpr::from(&args.topic);
+    let report = tokio::select! {
+        report = session.ask(&topic, args.timeout) => report?,
+        () = context.cancel.cancelled() => bail!(INTERRUPTED),
+    };
     session.explain(&report, &context.console).await;
     wait_for_subscribers(&publisher, args, context).await?;
     let at_first = publisher.interest().subscribers();
@@ -233,7 +239,7 @@ async fn wait_for_subscribers(
     };
     tokio::select! {
         () = enough => Ok(()),
-        () = context.cancel.cancelled() => bail!("interrupted before anything was published"),
+        () = context.cancel.cancelled() => bail!(INTERRUPTED),
         () = after(Some(args.timeout)) => bail!(
             "{} of {} subscribers of {} are there after {:?}: nothing was published",
             publisher.interest().subscribers(), args.wait, args.topic, args.timeout

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Place, fed};
+use crate::support::{PATIENCE, Place, fed};
 
 /// Two terminals, no flags (but for the transport).
 fn two_terminals(transport: &'static str) {
@@ -133,6 +133,20 @@ fn waiting_for_a_subscriber_that_does_not_come_fails() {
         "{}",
         published.stderr
     );
+}
+
+#[test]
+fn an_interrupted_publisher_waits_for_no_bus() {
+    let place = Place::new("quic");
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
+    silent.set_read_timeout(Some(PATIENCE)).expect("set");
+    let seed = format!("quic://{}", silent.local_addr().expect("an address"));
+    let args = ["pub", "a", "--value", "1", "--timeout", "600", "--join", &seed];
+    let mut publisher = place.starts(&args);
+    silent.recv(&mut [0; 2048]).expect("it dials");
+    publisher.signal(rustix::process::Signal::INT);
+    publisher.says("interrupted before anything was published");
+    assert_eq!(publisher.end().code(), Some(1));
 }
 
 #[test]
