@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use dse_core::protocol::{BusId, Endpoint, NodeId};
 use serde::Deserialize;
 
@@ -82,9 +82,10 @@ pub struct Options {
     #[arg(long, global = true, env = "DSE_LOG", hide_env_values = true, value_name = "LEVEL")]
     pub log: Option<String>,
 
-    /// Print JSON on stdout, one object a line.
-    #[arg(long, global = true, env = "DSE_JSON", hide_env_values = true, value_parser = FalseyValueParser::new())]
-    pub json: bool,
+    /// Print JSON on stdout, one object a line; `--json=false` where a file or a variable
+    /// says it and it is not wanted.
+    #[arg(long, global = true, env = "DSE_JSON", hide_env_values = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+    pub json: Option<bool>,
 
     /// QUIC: this node's certificate (PEM), with --key and --ca; from
     /// `dse-node ca issue` [default: made from the local authority].
@@ -111,8 +112,8 @@ pub struct Options {
     /// ZeroMQ: allow TCP beyond the loopback address. ZeroMQ links are neither
     /// authenticated nor encrypted, and whoever can reach the port can end this
     /// process: say this only on a network where you trust everybody.
-    #[arg(long, global = true, env = "DSE_ZMQ_TRUST_NETWORK", hide_env_values = true, value_parser = FalseyValueParser::new())]
-    pub zmq_trust_network: bool,
+    #[arg(long, global = true, env = "DSE_ZMQ_TRUST_NETWORK", hide_env_values = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+    pub zmq_trust_network: Option<bool>,
 
     /// Where local nodes leave their endpoints for each other [default:
     /// $XDG_RUNTIME_DIR/dse or /tmp/dse-UID].
@@ -145,12 +146,12 @@ impl Options {
             join: first(self.join, file.join),
             config: self.config,
             log: self.log.or(file.log),
-            json: self.json || file.json,
+            json: self.json.or(file.json),
             cert: self.cert.or(file.cert),
             key: self.key.or(file.key),
             ca: self.ca.or(file.ca),
             detect_ms: self.detect_ms.or(file.detect_ms),
-            zmq_trust_network: self.zmq_trust_network || file.zmq_trust_network,
+            zmq_trust_network: self.zmq_trust_network.or(file.zmq_trust_network),
             runtime_dir: self.runtime_dir.or(file.runtime_dir),
             data_dir: self.data_dir.or(file.data_dir),
         }

@@ -39,7 +39,7 @@ impl Plan {
         }
         let options = options.or(std::mem::take(&mut config.options));
         let log = options.log.clone().unwrap_or_else(|| command.default_log().to_owned());
-        let json = options.json;
+        let json = options.json.unwrap_or_default();
         Ok(Self { command, settings: Settings::new(options)?, config, json, log })
     }
 

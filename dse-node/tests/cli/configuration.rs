@@ -1,6 +1,6 @@
 //! The configuration file.
 
-use crate::support::{Node, Place};
+use crate::support::{Node, Place, Running};
 
 #[test]
 fn a_file_says_what_flags_say_and_flags_win() {
@@ -35,6 +35,50 @@ fn a_file_says_what_flags_say_and_flags_win() {
     assert_eq!(keys[0], ("site/from-file".into(), "application/json".into()), "{listing}");
     assert_eq!(keys[1].0, "site/from-flag", "{listing}");
     named.running.says("node up");
+}
+
+/// A switch is on or off or not said, and who says off is heard, too.
+#[test]
+fn switches_obey_the_flag_then_the_environment_then_the_file() {
+    let place = Place::new("quic");
+    let cases = [
+        (None, None, "true", true),
+        (None, None, "false", false),
+        (None, Some("0"), "true", false),
+        (None, Some("1"), "false", true),
+        (None, Some(""), "true", true),
+        (Some("--json"), Some("0"), "false", true),
+        (Some("--json=false"), Some("1"), "true", false),
+    ];
+    for (flag, variable, file, expected) in cases {
+        let path = place.write("switch.toml", &format!("json = {file}\n"));
+        let mut command = place.command(&["plan", "--nodes", "2", "--config"]);
+        command.arg(path).args(flag);
+        variable.map(|value| command.env("DSE_JSON", value));
+        let ended = command.output().expect("started");
+        let told = (flag, variable, file);
+        assert_eq!(
+            ended.status.code(),
+            Some(0),
+            "{told:?}: {}",
+            String::from_utf8_lossy(&ended.stderr)
+        );
+        assert_eq!(ended.stdout.starts_with(b"{"), expected, "{told:?}");
+    }
+}
+
+#[test]
+fn trust_in_the_network_is_taken_back_by_the_environment() {
+    let place = Place::new("zmq");
+    let path = place.write("trust.toml", "zmq-trust-network = true\n");
+    let path = path.to_string_lossy();
+    for (word, fragment) in [("false", "the address is not loopback"), ("fasle", "'fasle'")] {
+        let mut command = place.command(&["run", "--config", &path, "--listen", "zmq://0.0.0.0:0"]);
+        command.env("DSE_ZMQ_TRUST_NETWORK", word);
+        let mut run = Running::of(command);
+        run.says(fragment);
+        assert_eq!(run.end().code(), Some(2), "{word}");
+    }
 }
 
 #[test]
