@@ -8,7 +8,7 @@
 //! | `cli`, `options`, `config`, `settings` | what the user says, from words to checked settings |
 //! | `program`, `commands`, `outcome` | what is done about it, and how it ends |
 //! | `session` | a command's node, found by others (`local_nodes`) and left in order |
-//! | `transports`, `incarnation`, `folders` | what a node is started with |
+//! | `transports`, `listening`, `incarnation`, `folders` | what a node is started with |
 //! | `sources`, `sinks`, `samples` | what `run` publishes, and where samples go |
 //! | `context`, `console`, `input` | what surrounds a command |
 #![forbid(unsafe_code)]
@@ -23,6 +23,7 @@ pub mod folders;
 pub mod incarnation;
 pub mod input;
 pub mod key_template;
+pub mod listening;
 pub mod local_nodes;
 pub mod options;
 pub mod outcome;

@@ -32,10 +32,16 @@ pub struct Options {
 
     /// Listen at this URL, as quic://HOST:PORT, zmq://HOST:PORT or zmq://ipc; repeat for
     /// more [default: a free port of the loopback address, or of every address if --join
-    /// names another machine].
+    /// names another machine; zmq: see below].
     ///
     /// Port 0 is any free port. On a wildcard address (`0.0.0.0`, `[::]`) the node tells
     /// others the addresses of its interfaces, or what --advertise says.
+    ///
+    /// zmq://ipc is a socket with a fresh name in the runtime folder, and what zmq listens at
+    /// unless --join names a zmq://HOST:PORT; every address it takes only with
+    /// --zmq-trust-network. zmq://ipc/NAME (16 hex digits) is a socket of this name in the
+    /// runtime folder, and what the node then tells others; zmq://ipc//PATH is one at this
+    /// path.
     #[arg(
         long,
         global = true,

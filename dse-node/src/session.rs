@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use crate::console::Console;
 use crate::context::Context;
 use crate::incarnation;
+use crate::listening;
 use crate::local_nodes::{self, Entry, LocalNode};
 use crate::outcome::usage;
 use crate::settings::Settings;
@@ -77,7 +78,7 @@ impl Session {
         if let Part::Asks(_) = part {
             builder = builder.guest();
         } else {
-            for endpoint in listen_at(settings)? {
+            for endpoint in listening::at(settings)? {
                 builder = builder.listen(endpoint);
             }
             for endpoint in &settings.advertise {
@@ -245,26 +246,6 @@ impl Session {
 /// Who did not answer.
 fn missing(report: &Report) -> Vec<NodeId> {
     report.missing.iter().map(|missing| missing.node.clone()).collect()
-}
-
-/// Where to listen: at what is said, and for each transport about which nothing is said
-/// at a place of its own choice.
-fn listen_at(settings: &Settings) -> Result<Vec<Endpoint>> {
-    let mut endpoints = settings.listen.clone();
-    for scheme in &settings.schemes {
-        if settings.listen.iter().any(|endpoint| endpoint.scheme() == scheme.name()) {
-            continue;
-        }
-        // A node that joins others elsewhere must be reachable for them.
-        let default = match scheme {
-            Scheme::Quic if settings.joins_another_machine() => "quic://0.0.0.0:0",
-            Scheme::Quic => "quic://127.0.0.1:0",
-            Scheme::Zmq => "zmq://ipc",
-            Scheme::Mem => "mem://*",
-        };
-        endpoints.push(Endpoint::new(default)?);
-    }
-    Ok(endpoints)
 }
 
 /// One endpoint for each node that can be reached over one of the transports.

@@ -1,7 +1,6 @@
 //! What a command is to do, once flags, environment and configuration file are one:
 //! everything is checked, every default is filled in.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -103,11 +102,6 @@ impl Settings {
         let random = u32::from_ne_bytes(random);
         Ok(NodeId::new(format!("{}.{command}-{random:08x}", self.name))?)
     }
-
-    /// Does it join somebody on another machine?
-    pub fn joins_another_machine(&self) -> bool {
-        self.join.iter().any(|endpoint| !is_local(endpoint))
-    }
 }
 
 /// All transports that the options name, else the default one.
@@ -127,15 +121,6 @@ fn schemes(chosen: Option<Scheme>, listen: &[Endpoint], join: &[Endpoint]) -> Re
     Ok(schemes)
 }
 
-/// Is this an address of this machine for sure? A host name is taken for another's.
-fn is_local(endpoint: &Endpoint) -> bool {
-    let host = endpoint.address().rsplit_once(':').map_or("", |(host, _)| host);
-    let host = host.trim_matches(['[', ']']);
-    let loopback = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    let addressed = Scheme::of(endpoint).is_ok_and(|scheme| scheme == Scheme::Quic);
-    !addressed || loopback || host == "localhost"
-}
-
 /// The host's name as a node id.
 fn name_of_host() -> Result<NodeId> {
     let host = sysinfo::System::host_name().unwrap_or_default();
@@ -151,16 +136,6 @@ mod tests {
 
     fn endpoint(text: &str) -> Endpoint {
         text.parse().expect("a valid endpoint")
-    }
-
-    #[test]
-    fn only_loopback_addresses_are_local() {
-        for local in ["quic://127.0.0.1:1", "quic://[::1]:1", "quic://localhost:1", "mem://a"] {
-            assert!(is_local(&endpoint(local)), "{local}");
-        }
-        for other in ["quic://10.0.0.1:1", "quic://[fe80::1]:1", "quic://seed.example:1"] {
-            assert!(!is_local(&endpoint(other)), "{other}");
-        }
     }
 
     #[test]

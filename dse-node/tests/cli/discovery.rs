@@ -75,6 +75,20 @@ fn nodes_over_zmq_meet_on_loopback_tcp() {
     assert_eq!(listing["nodes"][0]["node"], "a", "{listing}");
 }
 
+/// They share no runtime folder, as on different machines, and nobody says where to listen.
+#[test]
+fn nodes_that_join_over_zmq_by_address_are_reached_by_everybody() {
+    let [seed, one, two, guest] = [(); 4].map(|()| Place::new("zmq"));
+    let seed = seed.node("seed", &["--listen", "zmq://127.0.0.1:0"]);
+    let url = seed.endpoints[0].as_str();
+    let _one = one.node("one", &["--join", url, "--value", "of/one=1"]);
+    let _two = two.node("two", &["--join", url, "--value", "of/two=1"]);
+    let samples = guest.ends(&["sub", "of/*", "--join", url, "--count", "2", "--timeout", "15"]);
+    assert_eq!(samples.code, Some(0), "{}", samples.stderr);
+    let listing = guest.json(&["ls", "--join", url, "--json", "--timeout", "15"]);
+    assert_eq!((&listing["expected"], &listing["answered"]), (&3.into(), &3.into()), "{listing}");
+}
+
 #[test]
 fn a_node_may_use_several_transports() {
     let place = Place::new("quic");

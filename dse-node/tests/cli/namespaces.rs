@@ -80,9 +80,6 @@ fn wildcard(test: &str, transport: &'static str, number: u32, more: &[&str]) {
     let certified = files.iter().map(String::as_str).chain(more.iter().copied());
     // The other side listens where the first can reach it, with no word about it.
     let mut args = vec!["run", "--json", "--name", "b", "--value", "y=1", "--join", endpoint];
-    if transport == "zmq" {
-        args.extend(["--listen", "zmq://0.0.0.0:0"]);
-    }
     args.extend(certified.clone());
     let other = Node::of(Running::of(namespaces.command(1, &there, &args)));
     let told = other.endpoints.iter().any(|it| it.contains(&namespaces.addresses[1]));
