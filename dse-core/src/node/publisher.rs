@@ -92,6 +92,14 @@ impl Publisher {
         }
     }
 
+    /// Forgets what it keeps for late joiners, a state's value or a stream's history: whom
+    /// nothing is sent yet gets what is published from now on. For a source that rests, so
+    /// that nobody takes its last reading for the present one. Who is being sent the samples
+    /// gets all of them.
+    pub fn forget(&self) {
+        self.sequencer.forget();
+    }
+
     /// Tells whether anybody wants the samples, so that a source works only then.
     pub fn interest(&self) -> InterestWatch {
         InterestWatch { interest: self.sequencer.interest.subscribe() }

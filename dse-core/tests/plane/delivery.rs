@@ -44,6 +44,24 @@ async fn an_idle_state_begins_at_a_new_route_with_its_present_value() {
 }
 
 #[tokio::test]
+async fn a_state_that_was_forgotten_begins_with_what_comes_next() {
+    let (a, b) = (Node::new("a"), Node::new("b"));
+    let publisher = a.state("x");
+    publisher.publish(payload(1)).await.expect("published");
+    publisher.forget();
+    link(&a, &b, 1);
+    let mut subscriber = b.subscribe(1, "x");
+    a.route("x", 1);
+    let mut interest = publisher.interest();
+    while interest.subscribers() == 0 {
+        interest.changed().await.expect("open");
+    }
+    publisher.publish(payload(2)).await.expect("published");
+    let sample = next_sample(&mut subscriber).await;
+    assert_eq!((sample.seq, number(&sample)), (2, 2));
+}
+
+#[tokio::test]
 async fn a_second_subscription_gets_the_present_value_of_an_idle_state() {
     let (a, b) = (Node::new("a"), Node::new("b"));
     link(&a, &b, 1);

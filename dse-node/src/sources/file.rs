@@ -73,13 +73,12 @@ pub(super) async fn start(config: FileConfig, node: &Node, tasks: &mut JoinSet<(
         .declare()
         .await
         .with_context(|| format!("the source of {key} cannot start"))?;
-    let interest = publisher.interest();
     tasks.spawn(async move {
         let work = || follow(&key, &config, &publisher);
         if config.always {
             work().await;
         } else {
-            while_wanted(&key, interest, work).await;
+            while_wanted(&publisher, work).await;
         }
     });
     Ok(())

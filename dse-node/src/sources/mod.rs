@@ -11,8 +11,7 @@ mod value;
 use std::time::Duration;
 
 use anyhow::Result;
-use dse_core::node::{InterestWatch, Node};
-use dse_core::protocol::Key;
+use dse_core::node::{InterestWatch, Node, Publisher};
 use tokio::task::JoinSet;
 
 pub use file::{FileConfig, From};
@@ -45,18 +44,18 @@ impl SourceConfig {
 }
 
 /// Does the work while somebody is interested: begins it with the first interest, drops
-/// it with the last. Ends when the node has stopped or the work ends by itself.
-async fn while_wanted<W: Future<Output = ()>>(
-    key: &Key,
-    mut interest: InterestWatch,
-    mut work: impl FnMut() -> W,
-) {
+/// it with the last. Ends when the node has stopped or the work ends by itself. While it
+/// rests nothing is kept of what was: whoever comes then gets the first that is new.
+async fn while_wanted<W: Future<Output = ()>>(publisher: &Publisher, mut work: impl FnMut() -> W) {
+    let key = publisher.key();
+    let mut interest = publisher.interest();
     while until(&mut interest, true).await {
         tracing::info!("{key}: somebody is interested, the source works");
         tokio::select! {
             () = work() => return,
             still = until(&mut interest, false) => if !still { return },
         }
+        publisher.forget();
         tracing::info!("{key}: nobody is interested, the source rests");
     }
 }

@@ -78,14 +78,13 @@ pub(super) async fn start(
             .declare()
             .await
             .with_context(|| format!("the source of {key} cannot start"))?;
-        let interest = publisher.interest();
         let period = config.every.unwrap_or(LOOK_EVERY);
         tasks.spawn(async move {
             let work = || look(part, period, &publisher);
             if config.always {
                 work().await;
             } else {
-                while_wanted(&key, interest, work).await;
+                while_wanted(&publisher, work).await;
             }
         });
     }

@@ -1,6 +1,6 @@
 //! What `run` publishes and records.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -22,6 +22,11 @@ fn the_machine_is_looked_at_only_while_somebody_wants_it() {
     assert!(works.contains("host/a/memory"), "{works}");
     let rests = node.running.says("the source ");
     assert!(rests.contains("host/a/memory") && rests.contains("rests"), "{rests}");
+
+    // Whoever comes then gets no old reading for the present one.
+    let rested = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_nanos();
+    let sample = place.json(&["sub", "host/a/memory", "--count", "1", "--timeout", "15", "--json"]);
+    assert!(sample["time_ns"].as_u64().map(u128::from) > Some(rested), "{sample} before {rested}");
 }
 
 #[test]

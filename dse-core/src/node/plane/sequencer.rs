@@ -165,6 +165,13 @@ impl Sequencer {
         Ok(Offered::Taken(self.distribute(&mut state, sample)))
     }
 
+    /// Keeps nothing of what was published so far for late joiners.
+    pub(in crate::node) fn forget(&self) {
+        let mut state = self.state();
+        state.retained.clear();
+        state.retained_bytes = 0;
+    }
+
     /// A publish was blocked and waits from now on, until this is dropped.
     pub(in crate::node) fn wait(&self) -> Waiting<'_> {
         self.state().waiting += 1;
