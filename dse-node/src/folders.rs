@@ -12,30 +12,29 @@ use dse_core::protocol::BusId;
 #[derive(Clone, Debug)]
 pub struct Folders {
     /// Endpoints of the nodes that run now.
-    pub runtime: PathBuf,
-    /// Certificates, and what outlives a restart.
-    pub data: PathBuf,
+    runtime: PathBuf,
+    /// Where other nodes of this user may have theirs, if nothing says where they are.
+    elsewhere: Vec<PathBuf>,
+    /// Certificates, and what outlives a restart. None if there is no place for them.
+    data: Option<PathBuf>,
 }
 
 impl Folders {
     /// The folders of this user, where none are given.
-    ///
-    /// # Errors
-    /// There is no home folder to keep data in.
-    pub fn choose(runtime: Option<PathBuf>, data: Option<PathBuf>) -> Result<Self> {
-        let runtime = runtime.unwrap_or_else(|| match absolute_from_env("XDG_RUNTIME_DIR") {
-            Some(folder) => folder.join("dse"),
-            None => PathBuf::from(format!("/tmp/dse-{}", own_uid())),
-        });
-        let data = match data {
-            Some(folder) => folder,
-            None => match (absolute_from_env("XDG_DATA_HOME"), absolute_from_env("HOME")) {
-                (Some(folder), _) => folder.join("dse"),
-                (None, Some(home)) => home.join(".local/share/dse"),
-                (None, None) => bail!("no folder to keep data in: set --data-dir or HOME"),
-            },
+    pub fn choose(runtime: Option<PathBuf>, data: Option<PathBuf>) -> Self {
+        let (runtime, elsewhere) = match runtime {
+            Some(folder) => (folder, Vec::new()),
+            None => {
+                let uid = own_uid();
+                let variable = absolute_from_env("XDG_RUNTIME_DIR");
+                let session = PathBuf::from(format!("/run/user/{uid}"));
+                runtimes(variable, session, PathBuf::from(format!("/tmp/dse-{uid}")))
+            }
         };
-        Ok(Self { runtime, data })
+        let data = data
+            .or_else(|| Some(absolute_from_env("XDG_DATA_HOME")?.join("dse")))
+            .or_else(|| Some(absolute_from_env("HOME")?.join(".local/share/dse")));
+        Self { runtime, elsewhere, data }
     }
 
     /// The runtime folder of a bus, made if it is missing.
@@ -49,16 +48,44 @@ impl Folders {
         Ok(folder)
     }
 
+    /// The folders of a bus, as far as they are there, in which nodes of this user are that
+    /// chose another runtime folder by default.
+    pub fn elsewhere_of(&self, bus: &BusId) -> Vec<PathBuf> {
+        let private = |folder: &&PathBuf| check_private(folder).is_ok();
+        let of_bus = |folder: &PathBuf| folder.join(folder_name(bus));
+        let folders = self.elsewhere.iter().filter(private).map(of_bus);
+        folders.filter(|folder| private(&folder)).collect()
+    }
+
     /// The data folder of a bus, made if it is missing.
     ///
     /// # Errors
-    /// It cannot be made, or others could change what is in it.
+    /// There is no place for it, it cannot be made, or others could change what is in it.
     pub fn data_of(&self, bus: &BusId) -> Result<PathBuf> {
-        private_folder(&self.data)?;
-        let folder = self.data.join(folder_name(bus));
+        let Some(data) = &self.data else {
+            bail!("no folder to keep data in: set --data-dir or HOME");
+        };
+        private_folder(data)?;
+        let folder = data.join(folder_name(bus));
         private_folder(&folder)?;
         Ok(folder)
     }
+}
+
+/// The runtime folder where nothing says it, and the others that it may be for other nodes
+/// of this user: `cron`, `su` and services lack the variable that a session has, and the
+/// session's folder is not there before somebody has logged in.
+fn runtimes(
+    variable: Option<PathBuf>,
+    session: PathBuf,
+    fallback: PathBuf,
+) -> (PathBuf, Vec<PathBuf>) {
+    let session = Some(session).filter(|folder| check_private(folder).is_ok());
+    let mut folders: Vec<_> = variable.into_iter().chain(session).collect();
+    folders.dedup();
+    let mut folders =
+        folders.into_iter().map(|folder| folder.join("dse")).chain([fallback.clone()]);
+    (folders.next().unwrap_or(fallback), folders.collect())
 }
 
 /// A bus may be called `..`, a folder may not: so the name gets an ending.
@@ -123,8 +150,7 @@ mod tests {
     fn folders_are_made_private_and_checked() {
         let temp = tempfile::tempdir().expect("temporary folder");
         let runtime = temp.path().join("a/run");
-        let folders = Folders::choose(Some(runtime.clone()), Some(temp.path().join("data")))
-            .expect("both are given");
+        let folders = Folders::choose(Some(runtime.clone()), Some(temp.path().join("data")));
         let dots = BusId::new("..").expect("a valid bus id");
         let folder = folders.runtime_of(&dots).expect("made");
         assert_eq!(folder.parent(), Some(&*runtime));
@@ -134,6 +160,28 @@ mod tests {
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("set");
         let refused = folders.runtime_of(&dots).expect_err("others can enter").to_string();
         assert!(refused.contains("chmod 700"), "{refused}");
+    }
+
+    #[test]
+    fn the_session_s_folder_is_found_without_its_variable() {
+        let temp = tempfile::tempdir().expect("temporary folder");
+        let (session, fallback) = (temp.path().join("session"), temp.path().join("fallback"));
+        let choose = |variable: Option<&Path>| {
+            runtimes(variable.map(Path::to_owned), session.clone(), fallback.clone())
+        };
+        assert_eq!(choose(None), (fallback.clone(), vec![]), "nobody has logged in");
+
+        fs::DirBuilder::new().mode(0o700).create(&session).expect("made");
+        let of_session = session.join("dse");
+        let both = (of_session.clone(), vec![fallback.clone()]);
+        assert_eq!(choose(None), both);
+        assert_eq!(choose(Some(&session)), both);
+        let other = temp.path().join("other");
+        let all = (other.join("dse"), vec![of_session, fallback.clone()]);
+        assert_eq!(choose(Some(&other)), all);
+
+        fs::set_permissions(&session, fs::Permissions::from_mode(0o755)).expect("set");
+        assert_eq!(choose(None), (fallback.clone(), vec![]), "others can enter it");
     }
 
     #[test]

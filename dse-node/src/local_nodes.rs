@@ -109,6 +109,20 @@ pub fn others(folder: &Path, own: Option<&Entry>) -> Result<Vec<LocalNode>> {
     Ok(nodes)
 }
 
+/// The same, and those that chose another folder. What cannot be read there is passed over.
+///
+/// # Errors
+/// As [`others`].
+pub fn everywhere(
+    folder: &Path,
+    elsewhere: &[PathBuf],
+    own: Option<&Entry>,
+) -> Result<Vec<LocalNode>> {
+    let mut nodes = others(folder, own)?;
+    nodes.extend(elsewhere.iter().flat_map(|folder| others(folder, None).unwrap_or_default()));
+    Ok(nodes)
+}
+
 /// The other buses of this user that have nodes now, given the runtime folder of one. What
 /// cannot be read is passed over: it is only a hint.
 pub fn other_buses(folder: &Path) -> Vec<String> {

@@ -122,7 +122,9 @@ pub struct Options {
     pub zmq_trust_network: Option<bool>,
 
     /// Where local nodes leave their endpoints for each other [default:
-    /// $XDG_RUNTIME_DIR/dse or /tmp/dse-UID].
+    /// $XDG_RUNTIME_DIR/dse, else /run/user/UID/dse, else /tmp/dse-UID].
+    ///
+    /// Where nothing says it, nodes are looked for in all three.
     #[arg(
         long,
         global = true,

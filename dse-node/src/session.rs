@@ -1,6 +1,6 @@
 //! A command's node: started from settings, found by others, and left in order.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ pub struct Session {
     seeds: Vec<Endpoint>,
     troubles: Arc<Mutex<Troubles>>,
     folder: PathBuf,
+    /// Other folders in which nodes of this bus may be.
+    elsewhere: Vec<PathBuf>,
     schemes: Vec<Scheme>,
     /// The endpoints of this machine's other nodes, as they were looked up last.
     hints: Mutex<Vec<Endpoint>>,
@@ -112,7 +114,8 @@ impl Session {
                 Some(local_nodes::publish(&folder, &local)?)
             }
         };
-        let others = local_nodes::others(&folder, entry.as_ref())?;
+        let elsewhere = settings.folders.elsewhere_of(&settings.bus);
+        let others = local_nodes::everywhere(&folder, &elsewhere, entry.as_ref())?;
         let hints = hints(&others, &settings.schemes);
         if hints.is_empty() && !others.is_empty() && settings.join.is_empty() {
             return Err(no_shared_transport(&others, settings));
@@ -126,6 +129,7 @@ impl Session {
             seeds: settings.join.clone(),
             troubles,
             folder,
+            elsewhere,
             schemes: settings.schemes.clone(),
             hints: Mutex::new(hints),
             entry,
@@ -141,7 +145,7 @@ impl Session {
     /// Nobody was reached, and why; or the node has stopped.
     pub async fn ask(&self, keys: &KeyExpr, timeout: Duration) -> Result<Report> {
         let until = Instant::now() + timeout;
-        let mut report = self.node.request(keys.as_str(), timeout).await?;
+        let mut report = self.ask_once(keys, timeout).await?;
         let mut pauses = ASK_AGAIN_AFTER.into_iter();
         while !report.complete
             && let Some(pause) = pauses.next()
@@ -150,7 +154,7 @@ impl Session {
             self.look_again().await?;
             sleep(pause).await;
             let before = (report.expected, missing(&report));
-            report = self.node.request(keys.as_str(), until - Instant::now()).await?;
+            report = self.ask_once(keys, until - Instant::now()).await?;
             if (report.expected, missing(&report)) != before {
                 pauses = ASK_AGAIN_AFTER.into_iter();
             }
@@ -162,9 +166,31 @@ impl Session {
         Ok(report)
     }
 
+    async fn ask_once(&self, keys: &KeyExpr, timeout: Duration) -> Result<Report> {
+        let mut report = self.node.request(keys.as_str(), timeout).await?;
+        report.complete &= self.out_of_reach().await?.is_empty();
+        Ok(report)
+    }
+
+    /// Other folders with nodes of this bus that are not linked, as their endpoints mean
+    /// nothing here.
+    async fn out_of_reach(&self) -> Result<Vec<&Path>> {
+        if self.elsewhere.is_empty() {
+            return Ok(Vec::new());
+        }
+        let peers = self.node.nodes().await?;
+        let is_up = |id: &NodeId| peers.iter().any(|it| it.node == *id && it.link.is_some());
+        let has_strangers = |folder: &&Path| {
+            let nodes = local_nodes::others(folder, None).unwrap_or_default();
+            nodes.iter().any(|local| !is_up(&local.node))
+        };
+        Ok(self.elsewhere.iter().map(PathBuf::as_path).filter(has_strangers).collect())
+    }
+
     /// Follows who came to this machine and who went since it was looked last.
     async fn look_again(&self) -> Result<()> {
-        let others = local_nodes::others(&self.folder, self.entry.as_ref())?;
+        let own = self.entry.as_ref();
+        let others = local_nodes::everywhere(&self.folder, &self.elsewhere, own)?;
         let now = hints(&others, &self.schemes);
         let before = {
             let mut hints = self.hints.lock().unwrap_or_else(PoisonError::into_inner);
@@ -225,6 +251,13 @@ impl Session {
             let (bus, others) = (&self.bus, elsewhere.join(", "));
             console
                 .note(format!("nobody is on bus {bus}, but there are nodes on {others}: use --bus"))
+                .await;
+        }
+        for folder in self.out_of_reach().await.unwrap_or_default() {
+            let shown = folder.parent().unwrap_or(folder).display();
+            let bus = &self.bus;
+            console
+                .note(format!("nodes of bus {bus} are out of reach that use another runtime folder: use --runtime-dir {shown}"))
                 .await;
         }
         for missing in &report.missing {

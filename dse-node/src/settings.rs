@@ -82,7 +82,7 @@ impl Settings {
             tls,
             detect_ms: options.detect_ms,
             zmq_trust_network: options.zmq_trust_network.unwrap_or_default(),
-            folders: Folders::choose(options.runtime_dir, options.data_dir)?,
+            folders: Folders::choose(options.runtime_dir, options.data_dir),
         })
     }
 

@@ -1,6 +1,6 @@
 //! How nodes find each other.
 
-use crate::support::Place;
+use crate::support::{Node, Place, Running};
 
 /// Starts `count` nodes at once and waits until a guest sees them all.
 fn cold_start(transport: &'static str, count: usize) {
@@ -10,7 +10,7 @@ fn cold_start(transport: &'static str, count: usize) {
         .iter()
         .map(|name| place.starts(&["run", "--json", "--name", name, "--value", "of/{node}=1"]))
         .collect();
-    let _nodes: Vec<_> = starting.into_iter().map(crate::support::Node::of).collect();
+    let _nodes: Vec<_> = starting.into_iter().map(Node::of).collect();
     let listing = place.json(&["ls", "of/*", "--json", "--timeout", "15"]);
     assert_eq!(listing["expected"], count, "{listing}");
     assert_eq!(listing["declarations"].as_array().map(Vec::len), Some(count), "{listing}");
@@ -120,6 +120,43 @@ fn who_looks_on_the_wrong_bus_is_told_where_nodes_are() {
         assert_eq!(listing.code, Some(0), "{}", listing.stderr);
         let told = "nobody is on bus default, but there are nodes on plant: use --bus";
         assert!(listing.stderr.contains(told), "{}", listing.stderr);
+    }
+}
+
+/// As from `cron` or `su`, which lack the variable that a session has. What is the default
+/// then is this user's, so the bus has a name of its own.
+#[test]
+fn nodes_with_another_default_folder_are_found_or_told_of() {
+    for transport in ["quic", "zmq"] {
+        let place = Place::new(transport);
+        let bus = format!("elsewhere-{transport}-{}", std::process::id());
+        let command = |args: &[&str]| {
+            let mut command = place.command(args);
+            command.env("DSE_BUS", &bus).env_remove("DSE_RUNTIME_DIR");
+            command.env_remove("XDG_RUNTIME_DIR");
+            command
+        };
+        let node = Node::of(Running::of(command(&["run", "--json", "--name", "a"])));
+        let mut ls = command(&["ls", "--json", "--timeout", "2"]);
+        let ended = ls.env("XDG_RUNTIME_DIR", place.path("session")).output().expect("started");
+        drop(node);
+        let uid = rustix::process::geteuid().as_raw();
+        for root in [format!("/run/user/{uid}/dse"), format!("/tmp/dse-{uid}")] {
+            // It is in one of them.
+            let _ = std::fs::remove_dir_all(format!("{root}/{bus}.bus"));
+        }
+
+        let stderr = String::from_utf8_lossy(&ended.stderr);
+        let listing: serde_json::Value = serde_json::from_slice(&ended.stdout).expect("JSON");
+        if transport == "quic" {
+            assert_eq!(listing["answered"], 1, "{listing} {stderr}");
+            assert_eq!(listing["complete"], true, "{listing} {stderr}");
+        } else {
+            // Its socket is known by a name within its folder.
+            assert_eq!(listing["complete"], false, "{listing} {stderr}");
+            assert!(stderr.contains("use --runtime-dir /"), "{stderr}");
+            assert_eq!(ended.status.code(), Some(1), "{stderr}");
+        }
     }
 }
 

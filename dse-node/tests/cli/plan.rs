@@ -27,6 +27,16 @@ fn plan_tells_what_a_simulated_bus_costs() {
 }
 
 #[test]
+fn plan_needs_no_folder() {
+    let mut command = Place::new("quic").command(&["plan", "--nodes", "2"]);
+    for name in ["HOME", "XDG_DATA_HOME", "DSE_DATA_DIR", "DSE_RUNTIME_DIR"] {
+        command.env_remove(name);
+    }
+    let ended = command.output().expect("started");
+    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+#[test]
 fn plan_multiplies_by_links_and_changes() {
     let place = Place::new("quic");
     let args = ["plan", "--nodes", "500", "--keys", "20", "--changes-per-minute", "10", "--json"];
