@@ -106,12 +106,13 @@ pub struct Options {
     #[arg(long, global = true, env = "DSE_CA", hide_env_values = true, value_name = "FILE")]
     pub ca: Option<PathBuf>,
 
-    /// Know within this many milliseconds that a node died without a word, 50 to 60000
-    /// [default: 1500].
+    /// Milliseconds within which the three nodes that watch a node know that it died without
+    /// a word, 50 to 60000 [default: 1500].
     ///
-    /// Each node tells another one in each third of it that it lives, so a longer time costs
-    /// less traffic. A node that stands still for two thirds of it is taken for dead: a short
-    /// time takes a busy machine for a dead one. Nodes of one bus may differ.
+    /// On a bus of more than four all others know 400 ms later. Each node tells another one in
+    /// each third of it that it lives, so a longer time costs less traffic. A node that stands
+    /// still for two thirds of it is taken for dead: a short time takes a busy machine for a
+    /// dead one. Nodes of one bus may differ.
     #[arg(long, global = true, env = "DSE_DETECT_MS", hide_env_values = true, value_name = "MS")]
     pub detect_ms: Option<u64>,
 

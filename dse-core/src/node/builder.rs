@@ -144,8 +144,9 @@ impl NodeBuilder {
         self
     }
 
-    /// A peer that died without a word is known to be down within this time, and one that
-    /// stands still for two thirds of it is taken for dead. This node tells its watchers at
+    /// A peer that died without a word is known to be down within this time by the three
+    /// nodes that watch it, on a bus of more than four by all others 400 ms later, and one
+    /// that stands still for two thirds of it is taken for dead. This node tells its watchers at
     /// the same pace that it lives, so all nodes of a bus had better have the same.
     /// Default: 1500.
     #[must_use]
