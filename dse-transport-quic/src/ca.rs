@@ -161,10 +161,7 @@ impl std::fmt::Debug for Authority {
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// There is none.
-    #[error(
-        "there is no bus CA in {folder}; make one with `dse-node ca init`",
-        folder = folder.display()
-    )]
+    #[error("there is no bus CA in {folder}", folder = folder.display())]
     Missing {
         /// The folder.
         folder: PathBuf,

@@ -1,13 +1,13 @@
 //! `ca`: the bus's certificate authority.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, Subcommand};
 use dse_core::protocol::NodeId;
 use dse_transport_quic::CertificateInfo;
-use dse_transport_quic::ca::Authority;
+use dse_transport_quic::ca::{Authority, AuthorityError};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -116,15 +116,25 @@ pub async fn ca(args: CaArgs, settings: &Settings, context: &Context) -> Result<
             let authority = Authority::open_or_create(&folder)?;
             show(authority.certificate()?, authority.certificate_path(), context).await
         }
-        Action::Issue(args) => issue(&args, &Authority::open(&folder)?, context).await,
+        Action::Issue(args) => issue(&args, &open(&folder, settings)?, context).await,
         Action::Show(ShowArgs { file: Some(file) }) => {
             show(CertificateInfo::load(&file)?, file, context).await
         }
         Action::Show(ShowArgs { file: None }) => {
-            let authority = Authority::open(&folder)?;
+            let authority = open(&folder, settings)?;
             show(authority.certificate()?, authority.certificate_path(), context).await
         }
     }
+}
+
+fn open(folder: &Path, settings: &Settings) -> Result<Authority> {
+    Authority::open(folder).map_err(|error| match &error {
+        AuthorityError::Missing { .. } => {
+            let bus = &settings.bus;
+            anyhow!("{error}; make one with `dse-node ca init --bus {bus}`")
+        }
+        _ => error.into(),
+    })
 }
 
 async fn issue(args: &IssueArgs, authority: &Authority, context: &Context) -> Result<()> {

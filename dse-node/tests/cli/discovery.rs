@@ -163,9 +163,12 @@ fn nodes_with_another_default_folder_are_found_or_told_of() {
 #[test]
 fn the_authority_issues_and_shows_certificates() {
     let place = Place::new("quic");
-    let missing = place.ends(&["ca", "show"]);
-    assert_eq!(missing.code, Some(1));
-    assert!(missing.stderr.contains("ca init"), "{}", missing.stderr);
+    for command in [&["ca", "show", "--bus", "b"] as &[&str], &["ca", "issue", "x", "--bus", "b"]] {
+        let missing = place.ends(command);
+        assert_eq!(missing.code, Some(1));
+        let told = "make one with `dse-node ca init --bus b`";
+        assert!(missing.stderr.contains(told), "{}", missing.stderr);
+    }
 
     let made = place.json(&["ca", "init", "--json"]);
     assert_eq!(made["authority"], true);
