@@ -1,5 +1,6 @@
 //! `run`: a long-lived node.
 
+use std::io;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -14,7 +15,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::session::{Part, Session};
 use crate::settings::Settings;
-use crate::sinks::{JsonlConfig, SinkConfig, StdoutConfig};
+use crate::sinks::{JsonlConfig, Sink, SinkConfig, StdoutConfig};
 use crate::sources::{FileConfig, SourceConfig, SystemConfig, ValueConfig};
 
 /// Its flags. What the configuration file lists comes in addition.
@@ -58,7 +59,8 @@ pub struct RunArgs {
 const EXAMPLES: &str = "\
 Once it is on the bus it prints one line: its id, its incarnation and its endpoints.
 With --json: {\"event\":\"ready\",\"node\",\"incarnation\",\"endpoints\"}. Then it prints only what
---print or a stdout sink asks for. It ends in order on SIGINT, SIGTERM or SIGHUP.
+--print or a stdout sink asks for. It ends in order on SIGINT, SIGTERM or SIGHUP, or once
+nobody reads any more what it prints.
 
 A file source begins at the end of its file, or with from = \"start\" at its first line,
 each time that somebody begins to be interested. While a file of --record cannot be
@@ -148,9 +150,7 @@ async fn work(node: &Node, args: RunArgs, config: Config, context: &Context) -> 
         tasks.spawn(reannounce(node.clone(), Duration::from_millis(pause_ms)));
     }
     say_ready(node, context).await?;
-    for sink in opened {
-        tasks.spawn(sink.work());
-    }
+    let mut sinks: JoinSet<_> = opened.into_iter().map(Sink::work).collect();
 
     let controlled = async {
         match args.control_stdin {
@@ -162,9 +162,21 @@ async fn work(node: &Node, args: RunArgs, config: Config, context: &Context) -> 
         () = context.cancel.cancelled() => {}
         reason = node.stopped() => return Err(reason.into()),
         controlled = controlled => controlled?,
+        unread = until_unread(&mut sinks) => return Err(unread.into()),
     }
     tasks.shutdown().await;
+    sinks.shutdown().await;
     Ok(())
+}
+
+/// Waits until nobody reads any more what a sink prints.
+async fn until_unread(sinks: &mut JoinSet<io::Result<()>>) -> io::Error {
+    while let Some(ended) = sinks.join_next().await {
+        if let Ok(Err(error)) = ended {
+            return error;
+        }
+    }
+    std::future::pending().await
 }
 
 fn sources(args: &RunArgs, listed: Vec<SourceConfig>) -> impl Iterator<Item = SourceConfig> {

@@ -86,10 +86,18 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Writes what comes, until the node stops or nobody reads standard output any more.
-    pub async fn work(mut self) {
-        if let Err(error) = write_all(&mut self.subscriber, &mut self.output).await {
-            tracing::error!("the sink of {} has stopped: {error}", self.keys);
+    /// Writes what comes, until the node stops.
+    ///
+    /// # Errors
+    /// Nobody reads standard output any more. What else goes wrong is told and ends the sink
+    /// alone.
+    pub async fn work(mut self) -> io::Result<()> {
+        match write_all(&mut self.subscriber, &mut self.output).await {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                tracing::error!("the sink of {} has stopped: {error}", self.keys);
+                Ok(())
+            }
+            written => written,
         }
     }
 }

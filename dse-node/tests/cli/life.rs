@@ -176,13 +176,15 @@ fn the_clock_may_go_back_and_incarnations_grow() {
 fn a_reader_that_goes_is_no_failure() {
     let place = Place::new("quic");
     let _node = place.node("a", &["--system", "host=200ms"]);
-    // That it ends by itself, and with a failure, if nothing else ends it.
+    // That sub ends by itself, and with a failure, if nothing else ends it.
     let subscribe = "sub 'host/**' --count 100000 --timeout 15";
-    let program = env!("CARGO_BIN_EXE_dse-node");
-    let shell = format!("{program} {subscribe} | head -1; exit ${{PIPESTATUS[0]}}");
-    let mut command = std::process::Command::new("bash");
-    place.set_up(&mut command);
-    command.args(["-c", &shell]);
-    let ended = Ended::of(command);
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for words in [subscribe, "run --name b --print 'host/**' --log warn"] {
+        let shell = "\"$0\" WORDS | head -1; exit ${PIPESTATUS[0]}".replace("WORDS", words);
+        let mut command = std::process::Command::new("bash");
+        place.set_up(&mut command);
+        command.args(["-c", &shell, env!("CARGO_BIN_EXE_dse-node")]);
+        let ended = Ended::of(command);
+        assert_eq!(ended.code, Some(0), "{words}: {}", ended.stderr);
+        assert_eq!(ended.stderr, "", "{words}");
+    }
 }
