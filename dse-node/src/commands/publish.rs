@@ -1,13 +1,15 @@
 //! `pub`: publishes and waits until every subscriber has it.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use dse_core::node::{Overflow, Publisher, Receipts};
+use dse_core::node::{Overflow, PAYLOAD_BYTES, Publisher, Receipts};
 use dse_core::protocol::{Key, KeyExpr, Kind, NodeId};
 use serde::Serialize;
 
@@ -261,6 +263,21 @@ fn summary(published: u64, at_first: usize, closed: &Receipts) -> String {
     }
 }
 
+/// The content of a file, no more of it than a sample may have.
+fn read_file(path: &Path) -> Result<Bytes> {
+    let shown = path.display();
+    let mut content = Vec::new();
+    let read = File::open(path)
+        .and_then(|file| file.take(PAYLOAD_BYTES as u64 + 1).read_to_end(&mut content));
+    read.with_context(|| format!("cannot read {shown}"))?;
+    if content.len() > PAYLOAD_BYTES {
+        bail!(
+            "{shown} is longer than the {PAYLOAD_BYTES} bytes that a sample may have: publish it in parts"
+        );
+    }
+    Ok(content.into())
+}
+
 /// What to publish.
 enum Content {
     Given(Vec<Bytes>),
@@ -270,9 +287,7 @@ enum Content {
 impl Content {
     fn new(args: &PubArgs) -> Result<Self> {
         if let Some(path) = &args.file {
-            let content =
-                std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            return Ok(Self::Given(vec![content.into()]));
+            return Ok(Self::Given(vec![read_file(path)?]));
         }
         if !args.value.is_empty() {
             let values = args.value.iter().map(|value| Bytes::from(value.clone()));

@@ -115,6 +115,19 @@ fn payloads_of_all_encodings_come_through() {
 }
 
 #[test]
+fn a_file_that_is_too_long_is_named() {
+    let place = Place::new("quic");
+    let path = place.write("long", "");
+    let file = std::fs::File::options().write(true).open(&path).expect("opened");
+    file.set_len((16 << 20) + 1).expect("made long");
+    let path = path.to_string_lossy();
+    let published = place.ends(&["pub", "demo/bytes", "--file", &path]);
+    assert_eq!(published.code, Some(1));
+    let told = format!("{path} is longer than the 16777216 bytes");
+    assert!(published.stderr.contains(&told), "{}", published.stderr);
+}
+
+#[test]
 fn nobody_listening_is_no_failure() {
     let place = Place::new("quic");
     let published = fed(place.command(&["pub", "demo/greeting"]), "hi\n");
