@@ -270,7 +270,7 @@ impl Session {
         report.complete
     }
 
-    /// Leaves the bus in order, within 2 s.
+    /// Leaves the bus in order, within the bounds of [`Node::leave`].
     pub async fn leave(self) {
         self.node.leave().await;
     }
