@@ -29,6 +29,10 @@ pub(super) enum Call {
         declaration: Declaration,
         reply: Reply<Result<(), CommandError>>,
     },
+    Redeclare {
+        declaration: Declaration,
+        reply: Reply<Result<(), CommandError>>,
+    },
     Subscribe {
         subscription: SubscriptionId,
         keys: KeyExpr,

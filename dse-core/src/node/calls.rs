@@ -29,6 +29,10 @@ impl Driver {
                 let command = Command::Declare { ticket, declaration };
                 self.command(ticket, Waiting::Done(reply), command);
             }
+            Call::Redeclare { declaration, reply } => {
+                let command = Command::Redeclare { ticket, declaration };
+                self.command(ticket, Waiting::Done(reply), command);
+            }
             Call::Subscribe { subscription, keys, reply } => {
                 let command = Command::Subscribe { ticket, subscription, keys };
                 self.command(ticket, Waiting::Done(reply), command);

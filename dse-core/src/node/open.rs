@@ -35,6 +35,7 @@ impl PublisherBuilder {
     }
 
     /// Describes what is published, for others to read; repeat for more.
+    /// [`Publisher::set_meta`] changes it later.
     #[must_use]
     pub fn meta(mut self, name: impl Into<Box<str>>, value: impl Into<Box<str>>) -> Self {
         self.declaration.meta.push((name.into(), value.into()));
@@ -81,7 +82,7 @@ impl PublisherBuilder {
         let publisher =
             registered.ok_or_else(|| CommandError::AlreadyDeclared(declaration.key.clone()))?;
         match place.ask(|reply| Call::Declare { declaration, reply }).await {
-            Ok(Ok(())) => Ok(publisher),
+            Ok(Ok(())) => Ok(publisher.called_by(shared.caller.clone())),
             Ok(Err(refused)) => {
                 publisher.abandon();
                 Err(refused.into())

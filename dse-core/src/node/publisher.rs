@@ -7,8 +7,10 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::call::{Call, Caller};
 use super::plane::sequencer::{Offered, Sequencer};
 use super::plane::{Errand, Hub, PlaneRequest};
+use super::{NodeError, Stopped};
 use crate::protocol::{Key, NodeId};
 
 /// What a stream does for a subscriber that is slower than its publisher.
@@ -34,13 +36,20 @@ pub enum Overflow {
 pub struct Publisher {
     sequencer: Arc<Sequencer>,
     hub: Arc<Hub>,
+    /// The way to the driver; none where it is told of the declaration by somebody else.
+    caller: Option<Caller>,
     /// The driver knows of no declaration, or was told of its end.
     undeclared: bool,
 }
 
 impl Publisher {
     pub(super) fn new(sequencer: Arc<Sequencer>, hub: Arc<Hub>) -> Self {
-        Self { sequencer, hub, undeclared: false }
+        Self { sequencer, hub, caller: None, undeclared: false }
+    }
+
+    pub(super) fn called_by(mut self, caller: Caller) -> Self {
+        self.caller = Some(caller);
+        self
     }
 
     /// The key.
@@ -90,6 +99,23 @@ impl Publisher {
             }
             Offered::Blocked(until) => Ok(Some(until)),
         }
+    }
+
+    /// Describes what is published anew: this metadata takes the place of all there was.
+    /// Whoever watches the key is told that it changed; samples, kind and encoding stay as
+    /// they are. Giving up on the wait does not undo it.
+    ///
+    /// # Errors
+    /// The declaration passes a bound with it, and stays as it was; or the node has stopped.
+    pub async fn set_meta<N: Into<Box<str>>, V: Into<Box<str>>>(
+        &self,
+        meta: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<(), NodeError> {
+        let meta = meta.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let declaration = self.sequencer.described(meta);
+        let caller = self.caller.as_ref().ok_or(Stopped::Dropped)?;
+        caller.ask(|reply| Call::Redeclare { declaration, reply }).await??;
+        Ok(())
     }
 
     /// Forgets what it keeps for late joiners, a state's value or a stream's history: whom

@@ -1,12 +1,12 @@
 //! The control bus between nodes: who is there, and who exposes what.
 
-use dse_core::node::{Change, Node};
-use dse_core::protocol::{Incarnation, Key, Match, NodeId, StatsError};
+use dse_core::node::{Change, Node, NodeError, Stopped};
+use dse_core::protocol::{Incarnation, Key, Kind, Match, NodeId, StatsError};
 use dse_transport_mem::MemScope;
 use tokio::task::JoinSet;
 
 use crate::support::{
-    TIMEOUT, builder, changes_until, endpoint, guest, id, linked, next, start, until,
+    TIMEOUT, builder, changes_until, endpoint, guest, id, linked, next, sample, start, until,
 };
 
 fn keys(matches: &[Match]) -> Vec<(&str, &str)> {
@@ -61,6 +61,37 @@ async fn a_watch_tells_the_present_state_then_what_changes() {
     assert!(matches!(next(&mut watch).await, Change::NodeLeft { node, .. } if node == id("a")));
     b.leave().await;
     assert_eq!(watch.next().await, None);
+}
+
+#[tokio::test]
+async fn a_description_can_be_changed_while_samples_flow() {
+    let scope = MemScope::new();
+    let a = start(&scope, "a", &[]).await;
+    let b = start(&scope, "b", &["a"]).await;
+    let mut watch = b.watch("k").await.unwrap();
+    let publisher = a.publisher("k").unwrap().encoding("text/plain").meta("unit", "C");
+    let publisher = publisher.declare().await.unwrap();
+    changes_until(&mut watch, |it| matches!(it, Change::Declared(_))).await;
+    let mut subscriber = b.subscribe("k").unwrap().open().await.unwrap();
+    until("interest", async || publisher.interest().subscribers() == 1).await;
+
+    publisher.set_meta([("unit", "F"), ("place", "hall")]).await.unwrap();
+    let Change::Changed(found) = next(&mut watch).await else { panic!("not changed") };
+    assert_eq!(
+        (found.declaration.kind, &*found.declaration.encoding),
+        (Kind::Stream, "text/plain")
+    );
+    let meta = [("unit".into(), "F".into()), ("place".into(), "hall".into())];
+    assert_eq!(found.declaration.meta, meta);
+    publisher.publish("451".into()).await.unwrap();
+    assert_eq!(sample(&mut subscriber).await.payload, "451");
+
+    let refused = publisher.set_meta([("story", "x".repeat(4096))]).await.unwrap_err();
+    assert!(refused.to_string().contains("longer than 2048 bytes"), "{refused}");
+    assert_eq!(a.lookup("k").await.unwrap()[0].declaration.meta, meta);
+    a.leave().await;
+    let late = publisher.set_meta([("unit", "K")]).await.unwrap_err();
+    assert_eq!(late, NodeError::Stopped(Stopped::Left));
 }
 
 #[tokio::test]

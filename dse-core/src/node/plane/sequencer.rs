@@ -178,6 +178,12 @@ impl Sequencer {
         Waiting { sequencer: self }
     }
 
+    /// What is declared, with other metadata.
+    pub(in crate::node) fn described(&self, meta: Vec<(Box<str>, Box<str>)>) -> Declaration {
+        let (key, encoding) = (self.key.clone(), self.encoding.clone());
+        Declaration { key, kind: self.kind, encoding, meta }
+    }
+
     /// What Begin says on a route.
     pub(super) fn begin(&self, alias: u32, next_seq: u64) -> Begin {
         Begin {
