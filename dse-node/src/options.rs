@@ -32,16 +32,16 @@ pub struct Options {
 
     /// Listen at this URL, as quic://HOST:PORT, zmq://HOST:PORT or zmq://ipc; repeat for
     /// more [default: a free port of the loopback address, or of every address if --join
-    /// names another machine; zmq: see below].
+    /// names another machine; zmq: see --help].
     ///
     /// Port 0 is any free port. On a wildcard address (`0.0.0.0`, `[::]`) the node tells
     /// others the addresses of its interfaces, or what --advertise says.
     ///
-    /// zmq://ipc is a socket with a fresh name in the runtime folder, and what zmq listens at
-    /// unless --join names a zmq://HOST:PORT; every address it takes only with
-    /// --zmq-trust-network. zmq://ipc/NAME (16 hex digits) is a socket of this name in the
-    /// runtime folder, and what the node then tells others; zmq://ipc//PATH is one at this
-    /// path.
+    /// zmq://ipc, the default of zmq, is a socket with a fresh name in the runtime folder.
+    /// Others are told it as zmq://ipc/NAME (16 hex digits); that, and zmq://ipc//PATH, can be
+    /// listened at, too. Where --join names a zmq://HOST:PORT the default is a free port of the
+    /// loopback address, or with --zmq-trust-network, if HOST may be another machine, of every
+    /// address.
     #[arg(
         long,
         global = true,
@@ -88,8 +88,8 @@ pub struct Options {
     #[arg(long, global = true, env = "DSE_LOG", hide_env_values = true, value_name = "LEVEL")]
     pub log: Option<String>,
 
-    /// Print JSON on stdout, one object a line; `--json=false` where a file or a variable
-    /// says it and it is not wanted.
+    /// Print JSON on stdout, one object a line; `--json=false` takes back what a variable or
+    /// the file says.
     #[arg(long, global = true, env = "DSE_JSON", hide_env_values = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_parser = BoolishValueParser::new())]
     pub json: Option<bool>,
 
