@@ -54,15 +54,16 @@ pub trait Transport: Send + Sync + 'static {
     /// Listens at an endpoint. Port 0 means any free port.
     ///
     /// # Errors
-    /// [`TransportError::InvalidEndpoint`] or [`TransportError::Bind`].
+    /// [`TransportError::InvalidEndpoint`], [`TransportError::Untrusted`] or
+    /// [`TransportError::Bind`].
     async fn bind(&self, endpoint: &Endpoint) -> Result<Box<dyn Listener>, TransportError>;
 
     /// Connects to an endpoint, at whichever of its addresses answers first.
     /// Ends within 5 s. Dropping the future gives the attempt up.
     ///
     /// # Errors
-    /// [`TransportError::InvalidEndpoint`], [`TransportError::Connect`] or
-    /// [`TransportError::Refused`].
+    /// [`TransportError::InvalidEndpoint`], [`TransportError::Untrusted`],
+    /// [`TransportError::Connect`] or [`TransportError::Refused`].
     async fn connect(&self, endpoint: &Endpoint) -> Result<Link, TransportError>;
 
     /// Can this endpoint ever be dialled? Only looks at it: what has no port, or is no
@@ -200,6 +201,15 @@ pub enum TransportError {
         /// The endpoint.
         endpoint: Endpoint,
         /// What is wrong and what would be right.
+        why: String,
+    },
+    /// The endpoint is beyond where this transport may listen and dial: it proves nobody's
+    /// identity, and was not told to trust that network.
+    #[error("{endpoint} is not permitted: {why}")]
+    Untrusted {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// What would have to be trusted.
         why: String,
     },
     /// Cannot listen there.

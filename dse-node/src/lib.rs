@@ -6,13 +6,14 @@
 //! | modules | hold |
 //! |---|---|
 //! | `cli`, `options`, `config`, `settings` | what the user says, from words to checked settings |
-//! | `program`, `commands`, `outcome` | what is done about it, and how it ends |
+//! | `program`, `commands`, `outcome`, `advice` | what is done about it, and how it ends |
 //! | `session` | a command's node, found by others (`local_nodes`) and left in order |
 //! | `transports`, `listening`, `incarnation`, `folders` | what a node is started with |
 //! | `sources`, `sinks`, `samples` | what `run` publishes, and where samples go |
 //! | `context`, `console`, `input` | what surrounds a command |
 #![forbid(unsafe_code)]
 
+pub mod advice;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::advice;
+
 /// The exit status of a command that did what it was asked to.
 pub const DONE: u8 = 0;
 /// The exit status of a command that could not.
@@ -27,16 +29,18 @@ pub fn usage(what: impl fmt::Display) -> anyhow::Error {
     anyhow::Error::new(Usage(what.to_string()))
 }
 
-/// An error with its causes in one line. Some errors have the words of their cause in
-/// their own: these are not said twice.
+/// An error with its causes in one line, and what to do about it. Some errors have the words
+/// of their cause in their own: these are not said twice.
 pub fn in_words(error: &anyhow::Error) -> String {
     let mut words = String::new();
-    for cause in error.chain().map(ToString::to_string) {
+    for cause in error.chain() {
+        let said = cause.to_string();
         if words.is_empty() {
-            words = cause;
-        } else if !words.ends_with(&cause) {
-            words = format!("{words}: {cause}");
+            words = said;
+        } else if !words.ends_with(&said) {
+            words = format!("{words}: {said}");
         }
+        words.push_str(advice::on(cause));
     }
     words
 }

@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::incarnation;
 use crate::listening;
 use crate::local_nodes::{self, Entry, LocalNode};
-use crate::outcome::usage;
+use crate::outcome::{in_words, usage};
 use crate::settings::Settings;
 use crate::transports::{self, Scheme};
 use crate::troubles::{self, Troubles};
@@ -94,8 +94,10 @@ impl Session {
             StartError::Undiallable { .. }
             | StartError::UnknownScheme { .. }
             | StartError::TooManyEndpoints { .. }
-            | StartError::Bind(TransportError::InvalidEndpoint { .. })
-            | StartError::Setting { .. } => usage(error),
+            | StartError::Bind(
+                TransportError::InvalidEndpoint { .. } | TransportError::Untrusted { .. },
+            )
+            | StartError::Setting { .. } => usage(in_words(&error.into())),
             other => other.into(),
         })?;
 

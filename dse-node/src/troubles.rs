@@ -10,6 +10,8 @@ use dse_core::node::{Notice, Notices};
 use dse_core::protocol::Endpoint;
 use tracing::{debug, info, warn};
 
+use crate::advice;
+
 /// How long the same trouble is not told again.
 const QUIET_FOR: Duration = Duration::from_secs(30);
 /// Most places whose troubles are remembered.
@@ -110,7 +112,7 @@ pub async fn follow(mut notices: Notices, troubles: Arc<Mutex<Troubles>>) {
 fn tell(notice: Notice, troubles: &mut Troubles) {
     match notice {
         Notice::DialFailed { endpoint, seed, error } => {
-            let why = without_place(&endpoint, &error.to_string());
+            let why = without_place(&endpoint, &error.to_string()) + advice::on(&error);
             match (seed, troubles.dials.is_news(endpoint.as_str(), &why)) {
                 (true, true) => warn!("cannot join through {endpoint}, still trying: {why}"),
                 (false, true) => info!("cannot reach a node at {endpoint}: {why}"),

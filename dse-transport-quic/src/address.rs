@@ -113,7 +113,7 @@ pub(crate) fn reachable_at(local: SocketAddr) -> Vec<SocketAddr> {
 /// Without IPv6 addresses that are local to a link: they mean nothing to another host.
 fn interface_addresses() -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
-        tracing::warn!(%error, "cannot list the network interfaces; use --advertise");
+        tracing::warn!(%error, "cannot list the network interfaces; say which endpoints to advertise");
         Vec::new()
     });
     let mut addresses: Vec<IpAddr> = interfaces

@@ -93,8 +93,7 @@ impl ZmqTransport {
         let io_error = |io: std::io::Error| error(io.to_string());
         let addresses: Vec<_> = lookup_host((host, port)).await.map_err(io_error)?.collect();
         if addresses.iter().any(|address| !self.is_permitted(address.ip())) {
-            let (endpoint, why) = (endpoint.clone(), UNTRUSTED.to_owned());
-            return Err(TransportError::InvalidEndpoint { endpoint, why });
+            return Err(untrusted(endpoint));
         }
         let listening = TcpListener::bind(addresses.as_slice()).await;
         let listener = listening.map_err(|io| error(explain_bind(&io, host, port)))?;
@@ -226,7 +225,7 @@ impl Transport for ZmqTransport {
                 "port 0 is only for listening; dial the port that the node shows".to_owned(),
             )),
             Address::Tcp { host, .. } => match host.parse::<IpAddr>() {
-                Ok(ip) if !self.is_permitted(ip) => Err(invalid(UNTRUSTED.to_owned())),
+                Ok(ip) if !self.is_permitted(ip) => Err(untrusted(endpoint)),
                 _ => Ok(()),
             },
             Address::AnyIpc => Err(only_to_listen_at(endpoint)),
@@ -237,6 +236,10 @@ impl Transport for ZmqTransport {
     fn strays(&self) -> u64 {
         self.strays.load(Ordering::Relaxed)
     }
+}
+
+fn untrusted(endpoint: &Endpoint) -> TransportError {
+    TransportError::Untrusted { endpoint: endpoint.clone(), why: UNTRUSTED.to_owned() }
 }
 
 fn only_to_listen_at(endpoint: &Endpoint) -> TransportError {
@@ -282,8 +285,8 @@ fn random() -> u64 {
 
 /// What is said where the network would have to be trusted.
 const UNTRUSTED: &str = "the address is not loopback, and ZeroMQ links are neither \
-     authenticated nor encrypted, and a peer can crash this process; if every host on that \
-     network is trusted, start with --zmq-trust-network, else use quic";
+     authenticated nor encrypted, and a peer can crash this process; use quic, unless every \
+     host on that network is trusted";
 
 /// How long a handshake may take.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(4);

@@ -9,7 +9,7 @@ pub enum Stopped {
     #[error("this node has left the bus")]
     Left,
     /// Another live node has this node's id and the better claim.
-    #[error("another live node has the id of this one, at {}; choose another --name or stop that node", .winner.as_ref().map_or("an unknown endpoint", |e| e.as_str()))]
+    #[error("another live node has the id of this one, at {}; choose another id or stop that node", .winner.as_ref().map_or("an unknown endpoint", |e| e.as_str()))]
     Clash {
         /// Where that node can be reached, if it can.
         winner: Option<Endpoint>,

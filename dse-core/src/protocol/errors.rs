@@ -31,7 +31,7 @@ pub enum DialError {
 fn refused_here(reason: &RejectReason) -> String {
     match reason {
         RejectReason::WrongBus { bus } => format!(
-            "the node there is not on bus {bus}; give the --bus that it is on, or another endpoint"
+            "the node there is not on bus {bus}; choose the bus that it is on, or another endpoint"
         ),
         other => format!("refused by this node: {other}"),
     }
@@ -44,7 +44,7 @@ pub enum StopReason {
     #[error("left the bus")]
     Left,
     /// Another live node has this node's id and the better claim.
-    #[error("another live node has the id of this one, at {}; choose another --name or stop that node", .winner.as_ref().map_or("an unknown endpoint", |e| e.as_str()))]
+    #[error("another live node has the id of this one, at {}; choose another id or stop that node", .winner.as_ref().map_or("an unknown endpoint", |e| e.as_str()))]
     Clash {
         /// Where that node can be reached, if it can.
         winner: Option<Endpoint>,
@@ -100,7 +100,7 @@ pub enum CommandError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StatsError {
     /// No link to a node of this id.
-    #[error("no node {0} is known here; `dse-node nodes` lists them")]
+    #[error("no node {0} is known here")]
     UnknownNode(NodeId),
     /// It did not answer in time, or its link fell.
     #[error("{0} did not answer")]

@@ -127,7 +127,7 @@ pub struct Span {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum RejectReason {
     /// The sender belongs to another bus.
-    #[error("this is bus {bus}; join it with --bus {bus}, or use another endpoint")]
+    #[error("this is bus {bus}; join it under this name, or use another endpoint")]
     WrongBus {
         /// The bus of the rejecting node.
         bus: BusId,
@@ -141,7 +141,7 @@ pub enum RejectReason {
         max: u8,
     },
     /// Another live node has this id and the better claim.
-    #[error("another live node has this id, at {}; choose another --name or stop that node", .winner.as_ref().map_or("an unknown endpoint", |e| e.as_str()))]
+    #[error("another live node has this id, at {}; choose another id or stop that node", .winner.as_ref().map_or("an unknown endpoint", |e| e.as_str()))]
     Clash {
         /// Where the winner can be reached, if it can.
         winner: Option<Endpoint>,

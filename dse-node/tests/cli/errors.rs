@@ -136,7 +136,7 @@ fn zmq_beyond_loopback_asks_for_trust() {
     let place = Place::new("zmq");
     let ended = place.ends(&["run", "--name", "a", "--listen", "zmq://0.0.0.0:0"]);
     assert_eq!(ended.code, Some(2));
-    assert!(ended.stderr.contains("trust"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("is trusted: --zmq-trust-network says"), "{}", ended.stderr);
 }
 
 #[test]
@@ -227,6 +227,7 @@ fn another_bus_is_named() {
         "{}",
         ended.stderr
     );
+    assert!(ended.stderr.contains(": --bus says the bus"), "{}", ended.stderr);
 }
 
 #[test]
@@ -264,6 +265,7 @@ fn of_two_nodes_of_one_name_one_ends_with_the_reason() {
         let second = place.ends(&["run", "--name", "a"]);
         assert_eq!(second.code, Some(1), "{}", second.stderr);
         assert!(second.stderr.contains("another live node has the id"), "{}", second.stderr);
+        assert!(second.stderr.contains(": --name says the id"), "{}", second.stderr);
         assert!(second.stderr.contains(&first.endpoints[0]), "{}", second.stderr);
         let listing = place.json(&["nodes", "--json"]);
         assert_eq!(listing["nodes"][0]["incarnation"], first.incarnation);
