@@ -219,15 +219,15 @@ impl Play {
     }
 
     fn partition(&mut self, mask: u64) {
-        let side = |name: &&String| {
-            let letter = name.bytes().next().unwrap_or_default();
-            mask >> (letter % 64) & 1 == 1
+        let members = self.cast.iter().flat_map(|n| [Who::Member(*n), Who::Twin(*n)]);
+        let all = members.chain((0..GUESTS).map(Who::Guest));
+        let all: Vec<(Who, String)> = all.map(|who| (who, who.to_string())).collect();
+        let side = |within: bool| -> Vec<&str> {
+            let there = all.iter().filter(|(_, name)| self.world.has(name));
+            let there = there.filter(|(who, _)| (mask >> who.bit() & 1 == 1) == within);
+            there.map(|(_, name)| name.as_str()).collect()
         };
-        let names: Vec<String> = self.world.nodes().iter().map(|n| n.name.clone()).collect();
-        let (left, right): (Vec<_>, Vec<_>) = names.iter().partition(side);
-        let [left, right] =
-            [left, right].map(|side: Vec<&String>| side.into_iter().map(String::as_str).collect());
-        let (left, right): (Vec<&str>, Vec<&str>) = (left, right);
+        let (left, right) = (side(true), side(false));
         self.world.partition(&left, &right);
     }
 

@@ -66,6 +66,17 @@ impl Who {
             Self::Guest(_) => None,
         }
     }
+
+    /// Its place in a bit mask. Members, twins and guests share none in a world of at most
+    /// 20 members.
+    pub fn bit(self) -> usize {
+        let bit = match self {
+            Self::Member(number) => number,
+            Self::Twin(number) => number + 20,
+            Self::Guest(number) => number + 40,
+        };
+        bit % 64
+    }
 }
 
 impl fmt::Display for Who {
@@ -104,7 +115,7 @@ pub enum Act {
     Resume(Who),
     /// Nothing passes from one node to another.
     Block(Who, Who),
-    /// Nothing passes between those of the members in the bit mask and the others.
+    /// Nothing passes between those in the bit mask ([`Who::bit`]) and the others.
     Partition(u64),
     /// All blocks and partitions end.
     Heal,

@@ -1,5 +1,9 @@
 //! The simulator itself: a seed decides everything, and seeds that once failed hold.
 
+use std::time::Duration;
+
+use dse_sim::play::Play;
+use dse_sim::schedule::{Act, Setup, Who};
 use dse_sim::trial::Trial;
 
 /// Seeds that found a bug of the core, at the time, with what it was.
@@ -47,4 +51,21 @@ fn a_guest_that_learns_late_that_there_is_no_room_tells_the_truth() {
     let only = Some(vec![3, 4, 11, 27, 33, 34, 36, 98]);
     let trial = Trial { only, without: vec![1], ..Trial::new(50_009_078, Some(12), 3000) };
     assert_eq!(trial.run(false).failure, None);
+}
+
+#[test]
+fn a_partition_parts_a_node_from_its_twin_and_guests_from_each_other() {
+    let mut play = Play::new(1, Setup::of(1, Some(2)).plain(), vec![0, 1], false);
+    for who in [Who::Member(0), Who::Member(1), Who::Guest(0), Who::Guest(1)] {
+        play.act(&Act::Start(who, Vec::new()));
+    }
+    play.act(&Act::Wait(Duration::from_secs(1)));
+    play.act(&Act::Start(Who::Twin(0), Vec::new()));
+    let left = [Who::Twin(0), Who::Guest(1)];
+    play.act(&Act::Partition(left.iter().map(|who| 1 << who.bit()).sum()));
+    play.act(&Act::Wait(Duration::from_secs(200)));
+    let world = play.world();
+    assert!(world.runs("a") && world.runs("a2"), "they met, and one ended");
+    assert_eq!(world.node("guest0").linked(), ["a", "b"]);
+    assert_eq!(world.node("guest1").linked(), [""; 0]);
 }

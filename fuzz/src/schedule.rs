@@ -75,7 +75,7 @@ fn act(source: &mut Source<'_>, nodes: usize) -> Act {
         15 => Act::Freeze(who),
         16 | 17 => Act::Resume(who),
         18 => Act::Block(who, other),
-        19 => Act::Partition(source.below(1 << nodes) as u64),
+        19 => Act::Partition(source.bits()),
         20 => Act::Heal,
         21 => Act::Break(who, other),
         22 => Act::HalfOpen(who, other),

@@ -32,9 +32,14 @@ impl<'a> Source<'a> {
     pub(crate) fn number(&mut self) -> u64 {
         match self.below(8) {
             0 => u64::MAX - self.below(2) as u64,
-            1 => self.0.arbitrary().unwrap_or(0),
+            1 => self.bits(),
             _ => self.below(4) as u64,
         }
+    }
+
+    /// Any 64 bits.
+    pub(crate) fn bits(&mut self) -> u64 {
+        self.0.arbitrary().unwrap_or(0)
     }
 
     /// Up to `most` items.
