@@ -86,7 +86,10 @@ fn one(trial: &Trial, trace: bool) -> bool {
         println!("{line}");
     }
     match outcome.failure {
-        None => println!("seed {} holds: {} steps", trial.seed, outcome.steps),
+        None => {
+            let (steps, course) = (outcome.steps, outcome.course);
+            println!("seed {} holds: {steps} steps, course {course:016x}", trial.seed);
+        }
         Some(failure) => {
             println!("seed {} fails at {}:\n{}", trial.seed, failure.place, failure.what);
             return false;

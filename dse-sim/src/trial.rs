@@ -31,6 +31,8 @@ pub struct Trial {
 pub struct Outcome {
     /// All steps, those to the bus's rest included.
     pub steps: u64,
+    /// All that the nodes were told and sent, and when, as one number.
+    pub course: u64,
     /// How many acts of the seed there were.
     pub acts: usize,
     /// What broke, if anything did.
@@ -96,8 +98,9 @@ impl Trial {
             }
             play.calm();
         });
-        let transcript = play.world().transcript().to_vec();
-        Outcome { steps: play.world().steps(), acts, failure, transcript }
+        let world = play.world();
+        let transcript = world.transcript().to_vec();
+        Outcome { steps: world.steps(), course: world.course(), acts, failure, transcript }
     }
 }
 

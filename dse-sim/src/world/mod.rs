@@ -6,6 +6,7 @@
 //! world that is dropped in a panic prints the end of its transcript.
 
 mod clock;
+mod course;
 mod faults;
 mod laws;
 mod network;
@@ -32,6 +33,7 @@ pub use random::Random;
 pub use stranger::stranger_hello;
 pub use wishes::{declaration, endpoint, expr, id, key, member};
 
+use course::Course;
 use laws::Cause;
 use laws::history::History;
 use network::{Lane, Link};
@@ -117,6 +119,7 @@ pub struct World {
     /// Link ends on which a stranger has said something.
     spoken: BTreeSet<LinkId>,
     transcript: Vec<String>,
+    course: Course,
     next_ticket: u64,
     starts: u64,
     steps: u64,
@@ -153,6 +156,7 @@ impl World {
             strangers: false,
             spoken: BTreeSet::new(),
             transcript: Vec::new(),
+            course: Course::new(),
             next_ticket: 0,
             starts: 0,
             steps: 0,
@@ -363,6 +367,7 @@ impl World {
         if self.options.transcript {
             self.log_input(index, &input);
         }
+        self.note_input(index, &input);
         self.steps += 1;
         let cause = Cause::of(&input);
         let outputs = self.feed(index, input);
@@ -423,7 +428,10 @@ impl World {
                 self.plan(at, Action::Arrive { from: index, life, dial, endpoint });
             }
             Output::Disconnect { link } => self.disconnect(link),
-            Output::Send { link, bytes } => self.send(link, Lane::Message(bytes)),
+            Output::Send { link, bytes } => {
+                self.note_sent(index, link, &bytes);
+                self.send(link, Lane::Message(bytes));
+            }
             Output::Watch { link, watch } => self.watch(link, watch),
             Output::Probe { link } => self.probe(link),
             Output::Event(event) => self.happen(index, event, cause),
@@ -435,7 +443,9 @@ impl World {
             let counters = self.nodes[index].counters();
             let named = vec![("control_messages_sent".into(), counters.control_messages_sent)];
             let reply = Command::SendStats { link, request, counters: named };
-            for output in self.nodes[index].feed(self.now, Input::Command(reply)) {
+            let reply = Input::Command(reply);
+            self.note_input(index, &reply);
+            for output in self.nodes[index].feed(self.now, reply) {
                 self.carry_out(index, output, cause);
             }
         }
