@@ -20,6 +20,7 @@ pub mod explore;
 pub mod play;
 pub mod scale;
 pub mod schedule;
+pub mod setup;
 pub mod shrink;
 pub mod trial;
 pub mod world;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use dse_core::protocol::{Command, Declaration, Endpoint, Incarnation, Kind, Role};
 
-use crate::schedule::{Act, GUESTS, LEAVES, PATTERNS, Seeding, Setup, Who};
+use crate::schedule::{Act, GUESTS, LEAVES, PATTERNS, Who};
+use crate::setup::{Seeding, Setup};
 use crate::world::{Latency, Notice, Options, Random, World, endpoint, expr, id, key};
 
 /// A schedule on its way.
@@ -26,10 +27,9 @@ impl Play {
         let (least, most) = setup.latency;
         let options = Options {
             latency: Latency::between(least, most),
-            detect: setup.detect,
             transcript,
             events: false,
-            checks: true,
+            ..Options::default()
         };
         let mut world = World::with_options(seed, options);
         for member in &cast {
@@ -64,6 +64,7 @@ impl Play {
             Act::Block(one, other) => self.between(*one, *other, World::block),
             Act::Break(one, other) => self.between(*one, *other, World::break_links),
             Act::HalfOpen(one, other) => self.between(*one, *other, World::half_open_links),
+            Act::Lose(one, other) => self.between(*one, *other, World::lose_links),
             Act::Slow(one, other, extra) => {
                 self.between(*one, *other, |world, one, other| world.slow(one, other, *extra));
             }
@@ -97,6 +98,7 @@ impl Play {
         self.world.remark("all faults end");
         self.world.heal();
         self.world.end_slowness();
+        self.world.end_blindness();
         let names: Vec<String> = self.world.nodes().iter().map(|n| n.name.clone()).collect();
         for name in &names {
             if self.world.runs(name) {
@@ -140,7 +142,7 @@ impl Play {
         let names = self.names();
         // Two that forgot each other while both kept a third learn of each other when they
         // ask: the third's answer tells that it knows more (PROTOCOL.md §7.2).
-        let forgetful = self.world.now() >= self.setup.forget_after;
+        let forgetful = self.world.now() >= self.setup.soonest_forgotten();
         for round in 0..2 {
             for name in &names {
                 let report = self.world.ask(name, "**");
@@ -189,7 +191,7 @@ impl Play {
         self.world.crash(dead, Notice::Detected);
         // One of its watchers finds it, and all others ask when that one tells.
         let told = self.setup.latency.1;
-        self.world.run_for(self.setup.detect + told + PROBE);
+        self.world.run_for(self.setup.longest_detect() + told + PROBE);
         for other in names.iter().filter(|other| *other != leaver && *other != dead) {
             let down = self.world.node(other).believes_down(dead);
             assert!(down, "{other} does not know that {dead} died");
@@ -224,7 +226,7 @@ impl Play {
         let all: Vec<(Who, String)> = all.map(|who| (who, who.to_string())).collect();
         let side = |within: bool| -> Vec<&str> {
             let there = all.iter().filter(|(_, name)| self.world.has(name));
-            let there = there.filter(|(who, _)| (mask >> who.bit() & 1 == 1) == within);
+            let there = there.filter(|(who, _)| (mask >> who.place() & 1 == 1) == within);
             there.map(|(_, name)| name.as_str()).collect()
         };
         let (left, right) = (side(true), side(false));
@@ -237,14 +239,16 @@ impl Play {
             return;
         }
         let incarnation = self.incarnation(who);
-        let setup = self.setup.clone();
+        let tunables = self.setup.tunables(who);
+        let (nodes, dead_endpoints) = (self.setup.nodes, self.setup.dead_endpoints);
+        self.world.set_detect(&name, tunables.detect);
         self.world.start_with(&name, |config| {
             config.incarnation = Incarnation(incarnation);
-            config.forget_after = setup.forget_after;
-            (config.redial_min, config.redial_max) = setup.redial;
-            config.guests_max = setup.guests_max;
-            if setup.tight {
-                config.peers_max = setup.nodes.max(2);
+            config.forget_after = tunables.forget_after;
+            (config.redial_min, config.redial_max) = tunables.redial;
+            config.guests_max = tunables.guests_max;
+            if tunables.tight {
+                config.peers_max = nodes.max(2);
             }
             match who {
                 Who::Member(_) => {}
@@ -254,7 +258,7 @@ impl Play {
                     config.endpoints.clear();
                 }
             }
-            if setup.dead_endpoints && config.role == Role::Member {
+            if dead_endpoints && config.role == Role::Member {
                 config.endpoints.insert(0, foreign());
                 config.endpoints.push(endpoint("nowhere"));
             }
@@ -373,6 +377,7 @@ pub fn concerned(act: &Act) -> Vec<Who> {
         Act::Block(one, other)
         | Act::Break(one, other)
         | Act::HalfOpen(one, other)
+        | Act::Lose(one, other)
         | Act::Slow(one, other, _)
         | Act::Stats(one, other)
         | Act::Hint(one, other) => vec![*one, *other],

@@ -1,4 +1,4 @@
-//! A schedule: a world's nature and all that befalls it, decided by a seed alone.
+//! A schedule: all that befalls a world, decided by a seed alone.
 //!
 //! Nothing here looks at a world, so the n-th act of a seed is the same whatever was
 //! left out before it. That is what lets a failing schedule be shrunk.
@@ -6,45 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::world::{Clock, Notice, Random};
-
-/// What a world is like before anything happens in it.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// How many members it has.
-    pub nodes: usize,
-    /// The least and the most that a message takes.
-    pub latency: (Duration, Duration),
-    /// How long a silent peer stays unnoticed on a closely watched link.
-    pub detect: Duration,
-    /// The core's `forget_after`.
-    pub forget_after: Duration,
-    /// The core's `redial_min` and `redial_max`.
-    pub redial: (Duration, Duration),
-    /// The core's `guests_max`.
-    pub guests_max: usize,
-    /// Is `peers_max` just as many as there are, or the default?
-    pub tight: bool,
-    /// Which seeds members are given.
-    pub seeding: Seeding,
-    /// Members also tell endpoints that lead nowhere or that nobody can dial.
-    pub dead_endpoints: bool,
-    /// A restarted node may have the incarnation that it had, or a smaller one.
-    pub clocks_go_back: bool,
-    /// The clocks of members.
-    pub clocks: Vec<Clock>,
-}
-
-/// Which seeds members are given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seeding {
-    /// Each the one before it.
-    Ring,
-    /// All the first.
-    Star,
-    /// All the same list of everybody, themselves included.
-    All,
-}
+use crate::world::{Notice, Random};
 
 /// A name in a schedule: a member, the twin of a member (another node with its id), or
 /// a guest.
@@ -67,15 +29,15 @@ impl Who {
         }
     }
 
-    /// Its place in a bit mask. Members, twins and guests share none in a world of at most
-    /// 20 members.
-    pub fn bit(self) -> usize {
-        let bit = match self {
+    /// Its place among 64, in bit masks and where each has something of its own. In a world
+    /// of at most 20 members no two share one.
+    pub fn place(self) -> usize {
+        let place = match self {
             Self::Member(number) => number,
             Self::Twin(number) => number + 20,
             Self::Guest(number) => number + 40,
         };
-        bit % 64
+        place % 64
     }
 }
 
@@ -115,7 +77,7 @@ pub enum Act {
     Resume(Who),
     /// Nothing passes from one node to another.
     Block(Who, Who),
-    /// Nothing passes between those in the bit mask ([`Who::bit`]) and the others.
+    /// Nothing passes between those in the bit mask ([`Who::place`]) and the others.
     Partition(u64),
     /// All blocks and partitions end.
     Heal,
@@ -123,6 +85,8 @@ pub enum Act {
     Break(Who, Who),
     /// One node loses its links with another, which has to notice.
     HalfOpen(Who, Who),
+    /// One node loses its links with another, which does not notice unless it probes them.
+    Lose(Who, Who),
     /// Everything from one node to another takes so much longer.
     Slow(Who, Who, Duration),
     /// A node declares a key, or changes what it declares under it.
@@ -155,54 +119,6 @@ pub struct Acts {
     haste: u64,
     /// Members that a start is due for first.
     unstarted: usize,
-}
-
-impl Setup {
-    /// The world of a seed. Without a number of nodes the seed decides that as well.
-    pub fn of(seed: u64, nodes: Option<usize>) -> Self {
-        let mut random = Random::new(seed ^ 0x5e70);
-        let nodes = nodes.unwrap_or(2 + random.below(7) as usize);
-        let ms = Duration::from_millis;
-        let us = Duration::from_micros;
-        let latencies = [(1000, 1000), (10, 10), (200, 40_000), (50, 2000), (5000, 150_000)];
-        let (least, most) = *random.pick(&latencies);
-        let clock = |random: &mut Random| Clock {
-            offset_ns: random.below(1 << 40),
-            drift_ppm: random.below(60_001) as i32 - 30_000,
-        };
-        let skewed = random.percent(50);
-        Self {
-            nodes,
-            latency: (us(least), us(most)),
-            detect: ms(*random.pick(&[1500, 1500, 600, 10_000])),
-            forget_after: Duration::from_secs(*random.pick(&[3, 30, 600, 600])),
-            redial: (ms(*random.pick(&[100, 10, 500])), ms(*random.pick(&[10_000, 1000, 3000]))),
-            guests_max: *random.pick(&[64, 1, 0]),
-            tight: random.percent(30),
-            seeding: *random.pick(&[Seeding::Ring, Seeding::Star, Seeding::All]),
-            dead_endpoints: random.percent(25),
-            clocks_go_back: random.percent(30),
-            clocks: (0..nodes)
-                .map(|_| if skewed { clock(&mut random) } else { Clock::default() })
-                .collect(),
-        }
-    }
-
-    /// The same with clocks that agree, even latencies and the default configuration.
-    pub fn plain(&self) -> Self {
-        let ms = Duration::from_millis;
-        Self {
-            latency: (ms(1), ms(1)),
-            detect: ms(1500),
-            redial: (ms(100), ms(10_000)),
-            guests_max: 64,
-            tight: false,
-            seeding: Seeding::Ring,
-            dead_endpoints: false,
-            clocks: vec![Clock::default(); self.nodes],
-            ..self.clone()
-        }
-    }
 }
 
 impl Acts {
@@ -258,7 +174,7 @@ impl Acts {
     }
 
     fn crash(&mut self, who: Who) -> Act {
-        Act::Crash(who, *self.random.pick(&[Notice::AtOnce, Notice::Detected]))
+        Act::Crash(who, *self.random.pick(&NOTICES))
     }
 
     fn kind(&mut self) -> usize {
@@ -287,6 +203,7 @@ impl Acts {
             PARTITION => Act::Partition(self.random.draw()),
             HEAL => Act::Heal,
             BREAK if number.is_multiple_of(2) => Act::Break(who, other),
+            BREAK if number.is_multiple_of(3) => Act::Lose(who, other),
             BREAK => Act::HalfOpen(who, other),
             SLOW => Act::Slow(who, other, self.millis(4000)),
             DECLARE if number.is_multiple_of(3) => Act::Undeclare(who, small % LEAVES.len()),
@@ -325,6 +242,9 @@ pub const GUESTS: usize = 3;
 pub const LEAVES: [&str; 4] = ["one", "two", "x/deep", "y/deep"];
 /// What is subscribed to and asked for.
 pub const PATTERNS: [&str; 7] = ["**", "*/one", "a/**", "*/*/deep", "b/two", "bulk/**", "nothing"];
+/// Of crashes few are such that nobody notices without a probe, or little else would happen.
+pub const NOTICES: [Notice; 5] =
+    [Notice::AtOnce, Notice::AtOnce, Notice::Detected, Notice::Detected, Notice::Never];
 
 const START: usize = 0;
 const CRASH: usize = 1;

@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::Once;
 
 use crate::play::Play;
-use crate::schedule::{Act, Acts, Setup};
+use crate::schedule::{Act, Acts};
+use crate::setup::Setup;
 
 /// What is to be tried.
 #[derive(Clone, Debug)]

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use dse_sim::play::Play;
-use dse_sim::schedule::{Act, GUESTS, LEAVES, PATTERNS, Seeding, Setup, Who};
-use dse_sim::world::{Clock, Notice};
+use dse_sim::schedule::{Act, GUESTS, LEAVES, NOTICES, PATTERNS, Who};
+use dse_sim::setup::{Seeding, Setup, Tunables};
+use dse_sim::world::Clock;
 
 use crate::source::Source;
 
@@ -34,22 +35,28 @@ fn perform(play: &mut Play, act: &Act) {
 }
 
 fn setup(source: &mut Source<'_>, nodes: usize) -> Setup {
-    let ms = Duration::from_millis;
     let us = Duration::from_micros;
     let latencies = [(1000, 1000), (10, 10), (200, 40_000), (50, 2000), (5000, 150_000)];
     let (least, most) = source.pick(&latencies);
     Setup {
         nodes,
         latency: (us(least), us(most)),
+        tunables: (0..1 + source.below(3)).map(|_| tunables(source)).collect(),
+        seeding: source.pick(&[Seeding::Ring, Seeding::Star, Seeding::All]),
+        dead_endpoints: source.once_in(4),
+        clocks_go_back: source.once_in(4),
+        clocks: (0..nodes).map(|_| clock(source)).collect(),
+    }
+}
+
+fn tunables(source: &mut Source<'_>) -> Tunables {
+    let ms = Duration::from_millis;
+    Tunables {
         detect: ms(source.pick(&[1500, 600, 10_000])),
         forget_after: Duration::from_secs(source.pick(&[600, 30, 3])),
         redial: (ms(source.pick(&[100, 10, 500])), ms(source.pick(&[10_000, 1000, 3000]))),
         guests_max: source.pick(&[64, 1, 0]),
         tight: source.once_in(3),
-        seeding: source.pick(&[Seeding::Ring, Seeding::Star, Seeding::All]),
-        dead_endpoints: source.once_in(4),
-        clocks_go_back: source.once_in(4),
-        clocks: (0..nodes).map(|_| clock(source)).collect(),
     }
 }
 
@@ -62,14 +69,14 @@ fn clock(source: &mut Source<'_>) -> Clock {
 }
 
 fn act(source: &mut Source<'_>, nodes: usize) -> Act {
-    let kind = source.below(30);
+    let kind = source.below(31);
     if kind < 8 {
         return Act::Wait(pause(source));
     }
     let (who, other) = (anybody(source, nodes), Who::Member(source.below(nodes)));
     match kind {
         8..=10 => start(source, who),
-        11 | 12 => Act::Crash(who, source.pick(&[Notice::AtOnce, Notice::Detected])),
+        11 | 12 => Act::Crash(who, source.pick(&NOTICES)),
         13 => Act::Leave(who),
         14 => Act::Pause(who),
         15 => Act::Freeze(who),
@@ -89,6 +96,7 @@ fn act(source: &mut Source<'_>, nodes: usize) -> Act {
             1..=3 => Act::Stats(who, other),
             _ => Act::Hint(who, other),
         },
+        29 => Act::Lose(who, other),
         _ => Act::Declare(who, source.below(LEAVES.len()), source.below(5) as u64),
     }
 }

@@ -134,6 +134,16 @@ impl World {
         self.slow.clear();
     }
 
+    /// Ends that would notice silence by a probe only notice it as they watch again.
+    pub fn end_blindness(&mut self) {
+        for index in 0..self.nodes.len() {
+            for (link, side) in self.nodes[index].ends.clone() {
+                self.links[link].ends[side].blind = false;
+                self.listen_for(link, side);
+            }
+        }
+    }
+
     /// Delivers the next message from one node to another, in whichever of their links
     /// one waits. Time does not pass. False if none waits.
     pub fn deliver_next(&mut self, from: &str, to: &str) -> bool {
@@ -203,5 +213,15 @@ impl World {
     pub fn set_clock(&mut self, name: &str, clock: Clock) {
         let index = self.place(name);
         self.nodes[index].clock = clock;
+    }
+
+    /// Sets how long a silent peer that it watches closely goes unnoticed by a node that does
+    /// not run, for all its later lives.
+    ///
+    /// # Panics
+    /// The node runs: what it has promised its peers would not hold.
+    pub fn set_detect(&mut self, name: &str, detect: Duration) {
+        let index = self.place(name);
+        self.nodes[index].detect = detect;
     }
 }

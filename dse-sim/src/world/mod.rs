@@ -43,7 +43,8 @@ use network::{Lane, Link};
 pub struct Options {
     /// How long messages take.
     pub latency: Latency,
-    /// How long a silent peer stays unnoticed on a closely watched link.
+    /// How long a silent peer stays unnoticed on a closely watched link, by nodes of which
+    /// the test says nothing else.
     pub detect: Duration,
     /// Keep all that went into and came out of every node, in words. Takes most of the
     /// time of a world that keeps it.
@@ -216,7 +217,7 @@ impl World {
             assert!(!self.nodes[index].is_running(), "{name} runs already");
             return index;
         }
-        self.nodes.push(Node::new(name));
+        self.nodes.push(Node::new(name, self.options.detect));
         self.by_name.insert(name.to_owned(), self.nodes.len() - 1);
         self.nodes.len() - 1
     }

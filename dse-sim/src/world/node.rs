@@ -36,6 +36,8 @@ pub struct Node {
     pub engine: Engine,
     pub(super) config: Option<Config>,
     pub(super) clock: Clock,
+    /// How long a silent peer goes unnoticed that it watches closely.
+    pub(super) detect: Duration,
     /// When it begins to tell its watchers that it lives, one after the other.
     pub(super) phase: u64,
     /// Where it can be dialled.
@@ -93,12 +95,13 @@ enum Change {
 }
 
 impl Node {
-    pub(super) fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str, detect: Duration) -> Self {
         Self {
             name: name.to_owned(),
             engine: Engine::Nothing,
             config: None,
             clock: Clock::default(),
+            detect,
             phase: 0,
             listens: Vec::new(),
             ends: BTreeSet::new(),
@@ -144,7 +147,7 @@ impl Node {
     fn begin(&mut self, config: &Config) {
         let name = core::mem::take(&mut self.name);
         let (life, certificate, clock) = (self.life + 1, self.certificate.take(), self.clock);
-        *self = Self { life, certificate, clock, ..Self::new(&name) };
+        *self = Self { life, certificate, clock, ..Self::new(&name, self.detect) };
         self.config = Some(config.clone());
     }
 

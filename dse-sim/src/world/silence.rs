@@ -61,28 +61,40 @@ impl World {
             return false;
         }
         // Where pings do not get through there are no pongs: what is heard are the other's
-        // beats, or its own pings until it falls; and who watches lazily seldom asks.
+        // beats, if these come often enough for it, or its own pings until it falls; and who
+        // watches lazily seldom asks.
         let pings_arrive = !self.blocked.contains(&(end.node, other.node));
+        let often = |turn| {
+            let round = self.round(other.node, turn);
+            round < self.vouches_for(end.node, round)
+        };
         pings_arrive
             || end.watch.listen != Listen::Close
             || other.watch.listen == Listen::Close
-            || other.watch.beats.is_some()
+            || other.watch.beats.is_some_and(often)
     }
 
     /// When an end that hears nothing from now on takes the other for dead.
     fn bears_silence_until(&mut self, link: usize, side: usize) -> u64 {
         let ends = &self.links[link].ends;
         let (end, other) = (&ends[side], &ends[1 - side]);
-        let detect = nanos(self.options.detect);
+        let detect = nanos(self.nodes[end.node].detect);
         let (since, every, patience) = match end.watch.listen {
             Listen::Close => {
                 let since = end.heard_at.max(end.listens_since);
-                if let Some(turn) = other.watch.beats {
-                    // The last beat said when the next would come.
-                    let next = self.next_beat(other.node, turn);
-                    return (since + detect).max(next + detect * 2 / 3);
-                }
                 let answer = nanos(PROBE).min(detect / 3);
+                if let Some(turn) = other.watch.beats {
+                    // The first beat comes as the listening begins.
+                    let next = self.next_beat(other.node, turn);
+                    let beat = next.saturating_sub(self.round(other.node, turn));
+                    let beat = beat.max(end.listens_since);
+                    let mut until = beat + self.vouches_for(end.node, next - beat);
+                    // Whom it is not told of often enough it asked, and was answered.
+                    while until - answer < self.now {
+                        until += detect - answer;
+                    }
+                    return until.max(since + detect);
+                }
                 (since, detect - answer, answer)
             }
             Listen::Lazy => {
@@ -103,10 +115,23 @@ impl World {
         ALONE.max(LAZY_A_LINK * links) + PATIENCE
     }
 
+    /// For how long after a beat, and nothing else, a watcher takes who told for alive. The
+    /// beat named the pause before the next, and is believed as far as the watcher's own
+    /// window.
+    fn vouches_for(&self, watcher: usize, pause: u64) -> u64 {
+        let detect = nanos(self.nodes[watcher].detect);
+        detect.max(pause.min(detect) + detect * 2 / 3)
+    }
+
+    /// How long it takes a node to tell all its watchers once.
+    fn round(&self, node: usize, turn: BeatTurn) -> u64 {
+        nanos(self.nodes[node].detect) / 3 * u64::from(turn.of)
+    }
+
     /// When a node tells the one who has this turn next that it lives.
     fn next_beat(&self, node: usize, turn: BeatTurn) -> u64 {
-        let slot = nanos(self.options.detect) / 3;
-        let round = slot * u64::from(turn.of);
+        let slot = nanos(self.nodes[node].detect) / 3;
+        let round = self.round(node, turn);
         let begins = (self.nodes[node].phase % round + slot * u64::from(turn.number)) % round;
         let since_last = (self.now + round - begins) % round;
         self.now + round - since_last

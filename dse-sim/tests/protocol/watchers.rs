@@ -434,3 +434,25 @@ fn a_suspicion_of_a_former_start_harms_nobody() {
         assert_eq!(world.node("a").downs("b"), down, "a probe, if it is meant");
     }
 }
+
+/// Whom a node with a large `detect_ms` tells too seldom asks, and gives up in its own time.
+#[test]
+fn where_detect_ms_differs_a_death_is_known_within_the_largest_of_those_concerned() {
+    let all = [("a", 600), ("b", 1500), ("c", 4000), ("d", 10_000), ("e", 600), ("f", 600)];
+    let names = all.map(|(name, _)| name);
+    let detect: BTreeMap<&str, u64> = all.into_iter().collect();
+    for (seed, dead) in names.into_iter().enumerate() {
+        let mut world = World::new(seed as u64);
+        for (name, ms) in &detect {
+            world.set_detect(name, Duration::from_millis(*ms));
+        }
+        world.start_mesh(&names);
+        let concerned = watchers_of(&world, dead).into_iter().chain([dead.to_owned()]);
+        let longest = concerned.filter_map(|name| detect.get(name.as_str())).max();
+        world.crash(dead, Notice::Detected);
+        world.run_for(Duration::from_millis(*longest.expect("watchers")) + ROUND);
+        for other in names.into_iter().filter(|name| *name != dead) {
+            assert!(world.node(other).believes_down(dead), "{other} of {dead}");
+        }
+    }
+}
