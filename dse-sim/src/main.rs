@@ -62,7 +62,7 @@ fn seeds(like: &Trial, from: u64, count: u64) -> bool {
         if let Some(failure) = outcome.failure {
             println!("seed {} fails at {}:\n{}\n", trial.seed, failure.place, failure.what);
             println!("it has {} acts; shrinking ...", outcome.acts);
-            let small = shrink(&trial, &failure, outcome.acts, PLAYS);
+            let small = shrink(&trial, &failure, outcome.acts, PLAYS, &|trial| trial.run(false));
             println!("{} acts are left. Replay with\n\n  {}", acts(&small), args::replay(&small));
             return false;
         }

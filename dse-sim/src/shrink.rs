@@ -1,10 +1,17 @@
 //! Makes a failing trial small, as long as it fails at the same place.
 
-use crate::trial::{Failure, Trial};
+use crate::trial::{Failure, Outcome, Trial};
 
-/// A trial that fails, with as little in it as could be found within `budget` plays.
-pub fn shrink(trial: &Trial, failure: &Failure, acts: usize, budget: usize) -> Trial {
-    let mut shrinking = Shrinking { failure, budget };
+/// A trial that fails, with as little in it as could be found within `budget` plays. It has
+/// failed in this way, after so many acts.
+pub fn shrink(
+    trial: &Trial,
+    failure: &Failure,
+    acts: usize,
+    budget: usize,
+    play: &dyn Fn(&Trial) -> Outcome,
+) -> Trial {
+    let mut shrinking = Shrinking { failure, budget, play };
     let mut best = Trial { only: Some((0..acts).collect()), ..trial.clone() };
     if !shrinking.fails(&best) {
         return trial.clone();
@@ -22,6 +29,7 @@ pub fn shrink(trial: &Trial, failure: &Failure, acts: usize, budget: usize) -> T
 struct Shrinking<'a> {
     failure: &'a Failure,
     budget: usize,
+    play: &'a dyn Fn(&Trial) -> Outcome,
 }
 
 impl Shrinking<'_> {
@@ -31,7 +39,7 @@ impl Shrinking<'_> {
             return false;
         }
         self.budget -= 1;
-        trial.run(false).failure.is_some_and(|failure| failure.place == self.failure.place)
+        (self.play)(trial).failure.is_some_and(|failure| failure.place == self.failure.place)
     }
 
     /// Delta debugging: drops runs of acts, long ones first, until no single act can go.

@@ -7,6 +7,7 @@ use std::sync::Once;
 use crate::play::Play;
 use crate::schedule::{Act, Acts};
 use crate::setup::Setup;
+use crate::world::World;
 
 /// What is to be tried.
 #[derive(Clone, Debug)]
@@ -77,6 +78,12 @@ impl Trial {
 
     /// Plays it. Nothing that goes wrong in it is lost or printed.
     pub fn run(&self, transcript: bool) -> Outcome {
+        self.run_with(transcript, |_| {})
+    }
+
+    /// As [`run`](Self::run), with one law more, which is held against the world after each
+    /// act and panics if it is broken.
+    pub fn run_with(&self, transcript: bool, law: impl Fn(&World)) -> Outcome {
         let setup = self.setup();
         let nodes = setup.nodes;
         let cast = (0..nodes).filter(|member| !self.without.contains(member)).collect();
@@ -87,6 +94,7 @@ impl Trial {
                 for (_, act) in self.acts() {
                     acts += 1;
                     play.act(&act);
+                    law(play.world());
                 }
             } else {
                 for act in Acts::of(self.seed, nodes) {
@@ -95,6 +103,7 @@ impl Trial {
                     }
                     acts += 1;
                     play.act(&act);
+                    law(play.world());
                 }
             }
             play.calm();

@@ -5,10 +5,14 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
+use dse_core::protocol::StopReason;
+use dse_sim::args::{self, Task};
 use dse_sim::play::Play;
 use dse_sim::schedule::{Act, Who};
 use dse_sim::setup::Setup;
+use dse_sim::shrink::shrink;
 use dse_sim::trial::Trial;
+use dse_sim::world::World;
 
 /// A first look: `cargo xtask ci` runs some thousands, and `cargo xtask sim` any number.
 #[test]
@@ -75,4 +79,32 @@ fn a_partition_parts_a_node_from_its_twin_and_guests_from_each_other() {
     assert!(world.runs("a") && world.runs("a2"), "they met, and one ended");
     assert_eq!(world.node("guest0").linked(), ["a", "b"]);
     assert_eq!(world.node("guest1").linked(), [""; 0]);
+}
+
+/// A law that is false: no two members ever leave.
+fn two_never_leave(world: &World) {
+    let left = world.nodes().iter().filter(|node| node.stopped == Some(StopReason::Left));
+    assert!(left.count() < 2, "two have left");
+}
+
+#[test]
+fn a_failing_seed_is_made_small_and_its_command_fails_in_the_same_way() {
+    let play = |trial: &Trial| trial.run_with(false, two_never_leave);
+    let failing = (0..50).map(|seed| Trial::new(seed, Some(3), 400));
+    let failing = failing.map(|trial| (play(&trial), trial));
+    let found =
+        failing.filter_map(|(outcome, trial)| Some((outcome.failure?, outcome.acts, trial)));
+    let (failure, acts, trial) = found.into_iter().next().expect("two that leave");
+    assert_eq!(failure.what, "two have left");
+
+    let small = shrink(&trial, &failure, acts, 600, &play);
+    let command = args::replay(&small);
+    // Two that start and two that leave.
+    let left = small.only.as_ref().expect("a list of acts").len();
+    assert!(left <= 4 && small.without.len() == 1 && small.plain, "of {acts} acts: {command}");
+
+    let flags = command.strip_prefix("cargo xtask sim ").expect("a command of the simulator");
+    let task = args::parse(flags.split(' ').map(str::to_owned)).expect("flags that it knows");
+    let Task::One { trial: again, .. } = task else { panic!("not one trial: {command}") };
+    assert_eq!(play(&again).failure, Some(failure));
 }
