@@ -15,6 +15,7 @@ cargo xtask sim [flags]     random schedules on a simulated bus, held against th
   --only LIST    of the seed's acts only these, such as 3-5,17
   --without LIST members that take no part, by number
   --plain        clocks agree, latencies are even, the configuration is the default
+  --as-it-is     a seed that fails is not shrunk
 
 A seed that fails is shrunk, and the command that replays it is printed.
 
@@ -34,6 +35,8 @@ pub enum Task {
         from: u64,
         /// How many.
         count: u64,
+        /// One that fails is made small.
+        shrinks: bool,
     },
     /// Run one trial.
     One {
@@ -50,7 +53,7 @@ pub enum Task {
 /// A sentence that says which argument is wrong and what would be right.
 pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, String> {
     let mut arguments = arguments.into_iter();
-    let (mut count, mut from, mut seed, mut trace) = (200, 0, None, false);
+    let (mut count, mut from, mut seed, mut trace, mut shrinks) = (200, 0, None, false, true);
     let mut trial = Trial::new(0, None, 3000);
     while let Some(flag) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
@@ -65,6 +68,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, String
             "--without" => trial.without = list(&flag, &value()?)?,
             "--plain" => trial.plain = true,
             "--trace" => trace = true,
+            "--as-it-is" => shrinks = false,
             other => return Err(format!("sim does not know {other}")),
         }
     }
@@ -75,7 +79,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, String
             Ok(Task::One { trial, trace })
         }
         None if one => Err("--trace, --only and --without need --seed".to_owned()),
-        None => Ok(Task::Seeds { like: trial, from, count }),
+        None => Ok(Task::Seeds { like: trial, from, count, shrinks }),
     }
 }
 

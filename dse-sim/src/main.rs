@@ -23,7 +23,7 @@ fn main() -> ExitCode {
             println!("{}", args::USAGE);
             true
         }
-        Ok(Task::Seeds { like, from, count }) => seeds(&like, from, count),
+        Ok(Task::Seeds { like, from, count, shrinks }) => seeds(&like, from, count, shrinks),
         Ok(Task::One { trial, trace }) => one(&trial, trace),
     };
     if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -52,7 +52,7 @@ fn scale() -> ExitCode {
 }
 
 /// Runs seeds until one fails. True if none does.
-fn seeds(like: &Trial, from: u64, count: u64) -> bool {
+fn seeds(like: &Trial, from: u64, count: u64, shrinks: bool) -> bool {
     let started = Instant::now();
     let mut steps = 0;
     for number in 0..count {
@@ -61,6 +61,9 @@ fn seeds(like: &Trial, from: u64, count: u64) -> bool {
         steps += outcome.steps;
         if let Some(failure) = outcome.failure {
             println!("seed {} fails at {}:\n{}\n", trial.seed, failure.place, failure.what);
+            if !shrinks {
+                return false;
+            }
             println!("it has {} acts; shrinking ...", outcome.acts);
             let small = shrink(&trial, &failure, outcome.acts, PLAYS, &|trial| trial.run(false));
             println!("{} acts are left. Replay with\n\n  {}", acts(&small), args::replay(&small));

@@ -15,9 +15,9 @@ cargo xtask <task>
   coverage                 lines of the core that nothing runs (cargo-llvm-cov)
   mutants                  plants deliberate bugs in a copy and sees who catches them
       --only TEXT          only those with this text in their names
-      --with CATCHER       only this catcher: tests or sim
+      --with CATCHER       only this catcher: tests, sim or explore
       --matrix             every catcher on every bug, not only until one caught it
-      --markdown FILE      writes the table there as well
+      --markdown FILE      writes the result there, as docs/mutations.md has it
   demo                     tells the story of the bus with real nodes
       --transport T        quic (default), zmq or mem
       --nodes N            how many, 5 to 64, the late one included (default 6)

@@ -1,19 +1,19 @@
 //! The control bus in virtual time: tests for each law of the design and for each
-//! schedule that decided a rule of the protocol, by theme.
+//! schedule that decided a rule of the protocol, by theme. Random schedules are in
+//! `tests/simulation.rs`.
 //!
 //! | law | where |
 //! |---|---|
 //! | L1 quiet | `quiet`, and each scenario that runs until the bus is quiet |
-//! | L2 convergence | `mesh`, `chaos` |
+//! | L2 convergence | `mesh`, `../simulation.rs` |
 //! | L3 ownership | `index`, `clash`, and the world's own check after every step |
 //! | L4 answers | `requests`, `guests` |
 //! | L5 cost | `mesh` for joins and cold starts, `index` for changes, `watchers` for deaths, `quiet` for doing nothing |
 //! | L6 bounds | `limits` |
-//! | L7 determinism | `chaos` |
+//! | L7 determinism | `../simulation.rs` |
 //!
 //! L8 and L9 are the data plane's.
 
-mod chaos;
 mod clash;
 mod guests;
 mod index;

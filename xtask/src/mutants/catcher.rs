@@ -15,40 +15,84 @@ use crate::shell;
 pub(super) struct Catcher {
     /// As `--with` and the table name it.
     pub(super) name: &'static str,
-    /// What cargo builds and runs for a mutation in this file; none if the catcher does
-    /// not look at such.
-    commands: fn(&str) -> Option<Commands>,
-}
-
-/// Arguments for cargo test.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Commands {
-    build: &'static [&'static str],
-    /// For the test programs.
-    run: &'static [&'static str],
+    /// What is built and run for a mutation in this file; none if the catcher does not look
+    /// at such.
+    program: fn(&str) -> Option<Program>,
 }
 
 /// In the order in which they are set on a mutation.
-pub(super) const CATCHERS: [Catcher; 2] =
-    [Catcher { name: "tests", commands: tests }, Catcher { name: "sim", commands: sim }];
+pub(super) const CATCHERS: [Catcher; 3] = [
+    Catcher { name: "tests", program: tests },
+    Catcher { name: "sim", program: sim },
+    Catcher { name: "explore", program: explore },
+];
 
 /// Only the tests that are about such files: scenarios on the simulated bus and the
 /// codec's, or those of links and of the data plane.
-fn tests(file: &str) -> Option<Commands> {
-    Some(if is_protocol(file) {
-        Commands { build: PROTOCOL_TESTS, run: &["--skip", "chaos"] }
-    } else {
-        Commands { build: NODE_TESTS, run: &[] }
-    })
+fn tests(file: &str) -> Option<Program> {
+    Some(Program::Tests(if is_protocol(file) { PROTOCOL_TESTS } else { NODE_TESTS }))
 }
 
 /// Random schedules. The simulated bus has links and a protocol, no runtime.
-fn sim(file: &str) -> Option<Commands> {
-    is_protocol(file).then_some(Commands { build: PROTOCOL_TESTS, run: &["chaos"] })
+fn sim(file: &str) -> Option<Program> {
+    is_protocol(file).then_some(Program::Simulator(SEEDS))
+}
+
+/// The small worlds, with the bounds that `cargo xtask ci` searches.
+fn explore(file: &str) -> Option<Program> {
+    is_protocol(file).then_some(Program::Simulator(&["explore"]))
 }
 
 fn is_protocol(file: &str) -> bool {
     file.starts_with("dse-core/src/protocol/")
+}
+
+/// What cargo builds and runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Program {
+    /// The tests that these arguments choose.
+    Tests(&'static [&'static str]),
+    /// The simulator, with optimization, with these arguments.
+    Simulator(&'static [&'static str]),
+}
+
+impl Program {
+    fn build(self) -> Command {
+        let mut cargo = match self {
+            Self::Tests(which) => self.cargo("test", which),
+            Self::Simulator(_) => self.cargo("build", SIMULATOR),
+        };
+        if matches!(self, Self::Tests(_)) {
+            cargo.arg("--no-run");
+        }
+        cargo
+    }
+
+    fn run(self) -> Command {
+        match self {
+            Self::Tests(which) => self.cargo("test", which),
+            Self::Simulator(arguments) => {
+                let mut cargo = self.cargo("run", SIMULATOR);
+                cargo.arg("--").args(arguments);
+                cargo
+            }
+        }
+    }
+
+    fn cargo(self, task: &str, arguments: &[&str]) -> Command {
+        shell::cargo([task].into_iter().chain(arguments.iter().copied()))
+    }
+
+    /// What its output names as failed.
+    fn named(self, output: &str) -> String {
+        let found = match self {
+            Self::Tests(_) => failed_tests(output),
+            Self::Simulator(SEEDS) => failed_seed(output),
+            // What is broken comes last, after the story of how.
+            Self::Simulator(_) => output.lines().next_back().map(str::to_owned),
+        };
+        found.unwrap_or_else(|| "it ended without a verdict".to_owned())
+    }
 }
 
 /// What became of a mutation with one catcher.
@@ -84,8 +128,8 @@ impl fmt::Display for Verdict {
 /// Catchers at work in one tree.
 pub(super) struct Hunt<'a> {
     tree: &'a Tree,
-    /// How long each command may take: it was tried without a mutation.
-    limits: BTreeMap<Commands, Duration>,
+    /// How long each may take: it was tried without a mutation.
+    limits: BTreeMap<Program, Duration>,
 }
 
 impl<'a> Hunt<'a> {
@@ -93,23 +137,23 @@ impl<'a> Hunt<'a> {
         Self { tree, limits: BTreeMap::new() }
     }
 
-    /// Tries a catcher without a mutation, once for each of its commands.
+    /// Tries a catcher without a mutation, once for each of its programs.
     ///
     /// # Errors
     /// It fails: then it would catch everything.
     pub(super) fn prepare(&mut self, catcher: &Catcher, mutation: &Mutation) -> Result<()> {
-        let Some(commands) = (catcher.commands)(&mutation.file) else { return Ok(()) };
-        if self.limits.contains_key(&commands) {
+        let Some(program) = (catcher.program)(&mutation.file) else { return Ok(()) };
+        if self.limits.contains_key(&program) {
             return Ok(());
         }
-        self.build(commands)?;
-        let (output, took) = self.run(commands, UNMUTATED_LIMIT)?;
+        self.build(program)?;
+        let (output, took) = self.run(program, UNMUTATED_LIMIT)?;
         if !output.status.success() {
             let words = String::from_utf8_lossy(&output.stdout);
-            bail!("the {} fail without a mutation:\n{words}", catcher.name);
+            bail!("{} fails without a mutation:\n{words}", catcher.name);
         }
         println!("without a mutation, {} takes {:.1} s", catcher.name, took.as_secs_f64());
-        self.limits.insert(commands, LEAST_LIMIT.max(took * 8));
+        self.limits.insert(program, LEAST_LIMIT.max(took * 8));
         Ok(())
     }
 
@@ -118,24 +162,23 @@ impl<'a> Hunt<'a> {
     /// # Errors
     /// The mutation does not compile.
     pub(super) fn set_on(&self, catcher: &Catcher, mutation: &Mutation) -> Result<Verdict> {
-        let Some(commands) = (catcher.commands)(&mutation.file) else {
+        let Some(program) = (catcher.program)(&mutation.file) else {
             return Ok(Verdict::NotTried);
         };
-        self.build(commands).with_context(|| format!("mutation {:?}", mutation.name))?;
-        let limit = self.limits.get(&commands).copied().unwrap_or(UNMUTATED_LIMIT);
-        let (output, took) = self.run(commands, limit)?;
+        self.build(program).with_context(|| format!("mutation {:?}", mutation.name))?;
+        let limit = self.limits.get(&program).copied().unwrap_or(UNMUTATED_LIMIT);
+        let (output, took) = self.run(program, limit)?;
         Ok(if output.status.success() {
             Verdict::Survived { took }
         } else if took >= limit {
             Verdict::Hung
         } else {
-            Verdict::Caught { by: named(&String::from_utf8_lossy(&output.stdout)), took }
+            Verdict::Caught { by: program.named(&String::from_utf8_lossy(&output.stdout)), took }
         })
     }
 
-    fn build(&self, commands: Commands) -> Result<()> {
-        let mut cargo = shell::cargo(commands.build.iter().copied());
-        cargo.arg("--no-run");
+    fn build(&self, program: Program) -> Result<()> {
+        let mut cargo = program.build();
         let output = self.at_home(&mut cargo).output().context("cannot start cargo")?;
         if !output.status.success() {
             let words = String::from_utf8_lossy(&output.stderr);
@@ -145,9 +188,8 @@ impl<'a> Hunt<'a> {
     }
 
     /// Runs within limits of time and memory: a mutation may make a loop without end.
-    fn run(&self, commands: Commands, limit: Duration) -> Result<(Output, Duration)> {
-        let mut cargo = shell::cargo(commands.build.iter().copied());
-        cargo.arg("--").args(commands.run);
+    fn run(&self, program: Program, limit: Duration) -> Result<(Output, Duration)> {
+        let cargo = program.run();
         let mut command = Command::new("timeout");
         command.args(["--signal=KILL", &limit.as_secs().to_string(), "sh", "-c"]);
         command.arg(format!("ulimit -v {MEMORY_KIB}; exec \"$0\" \"$@\""));
@@ -167,31 +209,43 @@ impl<'a> Hunt<'a> {
             .env("CARGO_TARGET_DIR", self.tree.target())
             .env("CARGO_PROFILE_DEV_DEBUG", "0")
             .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
+            .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
+            .env("CARGO_PROFILE_RELEASE_INCREMENTAL", "true")
             // A mutation may leave something unused.
             .env("RUSTFLAGS", "--cap-lints=allow")
             .env("RUST_BACKTRACE", "0")
     }
 }
 
-/// What a catcher's output names as failed.
-fn named(output: &str) -> String {
+fn failed_tests(output: &str) -> Option<String> {
     let failed =
         |line: &str| line.strip_prefix("test ")?.strip_suffix(" ... FAILED").map(str::to_owned);
     let mut tests: Vec<String> = output.lines().filter_map(failed).collect();
     tests.sort();
     match &tests[..] {
-        [] => "it ended without a verdict".to_owned(),
-        [one] => one.clone(),
-        [first, others @ ..] => format!("{first} and {} more", others.len()),
+        [] => None,
+        [one] => Some(one.clone()),
+        [first, others @ ..] => Some(format!("{first} and {} more", others.len())),
     }
 }
 
+/// The seed that failed, and the first line of what is wrong.
+fn failed_seed(output: &str) -> Option<String> {
+    let mut lines = output.lines();
+    let seed = lines.find_map(|line| line.split_once(" fails at "))?.0;
+    Some(format!("{seed}: {}", lines.next().unwrap_or_default()))
+}
+
 const PROTOCOL_TESTS: &[&str] = &[
-    "test", "-p", "dse-sim", "-p", "dse-core", "--lib", "--test", "protocol", "--test", "wire",
-    "--test", "keys", "--test", "hostile",
+    "-p", "dse-sim", "-p", "dse-core", "--lib", "--test", "protocol", "--test", "wire", "--test",
+    "keys", "--test", "hostile",
 ];
 const NODE_TESTS: &[&str] =
-    &["test", "-p", "dse-core", "--lib", "--test", "plane", "--test", "data_frames"];
+    &["-p", "dse-core", "--lib", "--test", "plane", "--test", "data_frames"];
+
+const SIMULATOR: &[&str] = &["-p", "dse-sim", "--release", "--quiet"];
+/// Enough that what seeds find at all is mostly found, in a few seconds.
+const SEEDS: &[&str] = &["--seeds", "300", "--as-it-is"];
 
 /// Before it is known how long a catcher takes.
 const UNMUTATED_LIMIT: Duration = Duration::from_secs(1800);
@@ -206,9 +260,20 @@ mod tests {
 
     #[test]
     fn the_first_failed_test_is_named() {
+        let named = |output| Program::Tests(PROTOCOL_TESTS).named(output);
         let output = "test z::b ... FAILED\ntest a ... ok\ntest c::d ... FAILED\n";
         assert_eq!(named(output), "c::d and 1 more");
         assert_eq!(named("test a::b ... FAILED"), "a::b");
         assert_eq!(named(""), "it ended without a verdict");
+    }
+
+    #[test]
+    fn the_seed_and_the_world_that_failed_are_named() {
+        let sim = Program::Simulator(SEEDS);
+        let output = "seed 4 fails at laws/mod.rs:9:\nL3: b believes of a\nmore\n";
+        assert_eq!(sim.named(output), "seed 4: L3: b believes of a");
+        let explore = Program::Simulator(&["explore"]);
+        assert_eq!(explore.named("leave 9 states\n1. a dials\nleave: L2\n"), "leave: L2");
+        assert_eq!(explore.named(""), "it ended without a verdict");
     }
 }

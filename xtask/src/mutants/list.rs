@@ -1,5 +1,6 @@
 //! The lists of mutations, and that they still fit the sources.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -7,6 +8,16 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::shell;
+
+/// One list: deliberate bugs of one part of the protocol.
+#[derive(Debug)]
+pub(super) struct List {
+    /// Its file's name.
+    pub(super) name: String,
+    /// What it says of itself, in the comment that it begins with.
+    pub(super) about: String,
+    pub(super) mutations: Vec<Mutation>,
+}
 
 /// One deliberate bug: one edit of one file.
 #[derive(Debug, Deserialize)]
@@ -41,38 +52,36 @@ impl Mutation {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct List {
-    mutation: Vec<Mutation>,
-}
-
-/// All mutations, in the order of the lists' names.
+/// All lists, in the order of their names.
 ///
 /// # Errors
 /// A list cannot be read, or two mutations have one name.
-pub(super) fn read() -> Result<Vec<Mutation>> {
+pub(super) fn read() -> Result<Vec<List>> {
     let folder = shell::root().join(FOLDER);
     let entries = fs::read_dir(&folder).with_context(|| format!("cannot list {FOLDER}"))?;
     let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     paths.sort();
-    let mut mutations: Vec<Mutation> = Vec::new();
-    for path in paths {
-        for mutation in read_list(&path)? {
-            let known = mutations.iter().any(|other| other.name == mutation.name);
-            ensure!(!known, "two mutations are named {:?}", mutation.name);
-            mutations.push(mutation);
-        }
+    let lists = paths.iter().map(|path| read_list(path)).collect::<Result<Vec<_>>>()?;
+    let mut names = BTreeSet::new();
+    for Mutation { name, .. } in lists.iter().flat_map(|list| &list.mutations) {
+        ensure!(names.insert(name), "two mutations are named {name:?}");
     }
-    Ok(mutations)
+    Ok(lists)
 }
 
-fn read_list(path: &Path) -> Result<Vec<Mutation>> {
+fn read_list(path: &Path) -> Result<List> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Content {
+        mutation: Vec<Mutation>,
+    }
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let list: List =
+    let content: Content =
         toml::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
-    Ok(list.mutation)
+    let comment = text.lines().map_while(|line| line.strip_prefix("# "));
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(List { name, about: comment.collect::<Vec<_>>().join(" "), mutations: content.mutation })
 }
 
 const FOLDER: &str = "xtask/mutations";
@@ -83,9 +92,10 @@ mod tests {
 
     #[test]
     fn every_mutation_still_applies() -> Result<()> {
-        let mutations = read()?;
+        let lists = read()?;
+        let mutations: Vec<&Mutation> = lists.iter().flat_map(|list| &list.mutations).collect();
         assert!(mutations.len() >= 25, "{} mutations are too few", mutations.len());
-        let misfits: Vec<String> = mutations.iter().filter_map(misfit).collect();
+        let misfits: Vec<String> = mutations.into_iter().filter_map(misfit).collect();
         assert!(misfits.is_empty(), "{}", misfits.join("\n"));
         Ok(())
     }

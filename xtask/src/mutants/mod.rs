@@ -1,8 +1,8 @@
 //! `cargo xtask mutants`: deliberate bugs, one at a time, and who catches each.
 //!
 //! A test that never fails shows nothing. The lists in `xtask/mutations/` name bugs that
-//! a tired mind could write; each must be caught by the tests or by random schedules. One
-//! that survives is a missing check.
+//! a tired mind could write; each must be caught by the tests, by random schedules or by the
+//! exhaustive check. One that survives is a missing check.
 
 mod catcher;
 mod list;
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail, ensure};
 
 use catcher::{CATCHERS, Catcher, Hunt, Verdict};
-use list::Mutation;
+use list::{List, Mutation};
 use report::Row;
 use tree::Tree;
 
@@ -27,7 +27,7 @@ pub(crate) struct MutantsOptions {
     pub(crate) with: Option<String>,
     /// Every catcher is tried on every mutation, not only until one has caught it.
     pub(crate) matrix: bool,
-    /// Where the table goes as Markdown.
+    /// Where the result goes as docs/mutations.md has it.
     pub(crate) markdown: Option<PathBuf>,
 }
 
@@ -37,21 +37,23 @@ pub(crate) struct MutantsOptions {
 /// # Errors
 /// A mutation does not apply or does not compile, or the tree fails without any.
 pub(crate) fn run(options: &MutantsOptions) -> Result<bool> {
-    let mutations = chosen_mutations(options.only.as_deref())?;
+    let lists = chosen_lists(options.only.as_deref())?;
+    let mutations: Vec<(&List, &Mutation)> =
+        lists.iter().flat_map(|list| list.mutations.iter().map(move |one| (list, one))).collect();
     let catchers = chosen_catchers(options.with.as_deref())?;
     let tree = Tree::copy()?;
     let mut hunt = Hunt::new(&tree);
     let mut rows = Vec::new();
-    for (number, mutation) in mutations.iter().enumerate() {
+    for (number, (list, mutation)) in mutations.iter().copied().enumerate() {
         println!("\n[{}/{}] {}", number + 1, mutations.len(), mutation.name);
         // Before the edit, for what fails without it proves nothing.
         for catcher in &catchers {
             hunt.prepare(catcher, mutation)?;
         }
         let source = tree.apply(mutation)?;
-        let row = set_catchers_on(mutation, &catchers, &hunt, options.matrix);
+        let verdicts = set_catchers_on(mutation, &catchers, &hunt, options.matrix);
         tree.restore(mutation, &source)?;
-        rows.push(row?);
+        rows.push(Row { list, mutation, verdicts: verdicts? });
     }
     let table = report::table(&rows, &catchers);
     println!("\n{table}");
@@ -67,13 +69,16 @@ pub(crate) fn run(options: &MutantsOptions) -> Result<bool> {
     Ok(survivors.is_empty())
 }
 
-fn chosen_mutations(only: Option<&str>) -> Result<Vec<Mutation>> {
-    let mut mutations = list::read()?;
+fn chosen_lists(only: Option<&str>) -> Result<Vec<List>> {
+    let mut lists = list::read()?;
     if let Some(text) = only {
-        mutations.retain(|mutation| mutation.name.contains(text));
-        ensure!(!mutations.is_empty(), "no mutation's name contains {text:?}");
+        for list in &mut lists {
+            list.mutations.retain(|mutation| mutation.name.contains(text));
+        }
+        let found = lists.iter().any(|list| !list.mutations.is_empty());
+        ensure!(found, "no mutation's name contains {text:?}");
     }
-    Ok(mutations)
+    Ok(lists)
 }
 
 fn chosen_catchers(with: Option<&str>) -> Result<Vec<&'static Catcher>> {
@@ -86,12 +91,12 @@ fn chosen_catchers(with: Option<&str>) -> Result<Vec<&'static Catcher>> {
     Ok(chosen)
 }
 
-fn set_catchers_on<'a>(
-    mutation: &'a Mutation,
+fn set_catchers_on(
+    mutation: &Mutation,
     catchers: &[&Catcher],
     hunt: &Hunt<'_>,
     matrix: bool,
-) -> Result<Row<'a>> {
+) -> Result<Vec<Verdict>> {
     let mut verdicts = Vec::new();
     let mut caught = false;
     for catcher in catchers {
@@ -103,5 +108,5 @@ fn set_catchers_on<'a>(
         caught |= verdict.is_caught();
         verdicts.push(verdict);
     }
-    Ok(Row { mutation, verdicts })
+    Ok(verdicts)
 }
