@@ -12,7 +12,8 @@ use super::{Harness, skip};
 use crate::protocol::Endpoint;
 use crate::transport::{Link, TransportError};
 
-/// Listening at "any" gives endpoints that differ and can be dialled.
+/// Listening at "any" gives endpoints that differ and can be dialled. Links tell an
+/// authenticated name where the transport says that they do, and only there.
 pub async fn any_endpoint_is_a_real_one_of_its_own<H: Harness>(harness: &H) {
     let mut listeners = Vec::new();
     let mut endpoints = BTreeSet::new();
@@ -22,8 +23,12 @@ pub async fn any_endpoint_is_a_real_one_of_its_own<H: Harness>(harness: &H) {
         assert!(endpoints.insert(endpoint.clone()), "{endpoint} was given twice");
         listeners.push((listener, endpoint));
     }
+    let authenticated = harness.transport().capabilities().authenticated;
     for (listener, endpoint) in &mut listeners {
         let (mut near, mut far) = link(harness, listener.as_mut(), endpoint).await;
+        for end in [&near, &far] {
+            assert_eq!(end.identity.is_some(), authenticated, "{:?}", end.identity);
+        }
         exchange(&mut near, &mut far).await;
     }
 }
