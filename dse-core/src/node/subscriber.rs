@@ -142,7 +142,7 @@ impl Subscriber {
                 Item::Sample(sample) => self.sample(sample),
                 Item::Lost { to_seq } => self.lost(to_seq),
                 Item::Ended { closed } => self.ended(closed),
-                Item::Value(unread) => {
+                Item::Value(mut unread) => {
                     unread.take().and_then(|(tap, value)| self.value(&tap, value))
                 }
             };

@@ -60,13 +60,15 @@ pub(in crate::node) enum Item {
     Value(Unread),
 }
 
-/// A state has a value that the application has not taken: the value goes with it.
-pub(in crate::node) struct Unread(Arc<Position>);
+/// A state has a value that the application has not taken: the value goes with it. None
+/// once it was asked for the value, so that it takes along none that came later.
+pub(in crate::node) struct Unread(Option<Arc<Position>>);
 
 impl Unread {
-    /// The newest value. Values that come after this make another item.
-    pub(in crate::node) fn take(&self) -> Option<(Arc<Tap>, Stamped)> {
-        lock(&self.0.present).take()
+    /// The newest value, once. Values that come after this make another item.
+    pub(in crate::node) fn take(&mut self) -> Option<(Arc<Tap>, Stamped)> {
+        let position = self.0.take()?;
+        lock(&position.present).take()
     }
 }
 
@@ -322,7 +324,7 @@ impl Position {
             }
             present.replace((Arc::clone(tap), value))
         };
-        old.is_none().then(|| Item::Value(Unread(Arc::clone(self))))
+        old.is_none().then(|| Item::Value(Unread(Some(Arc::clone(self)))))
     }
 }
 
@@ -439,6 +441,23 @@ mod tests {
         assert!(state.positions.len() < POSITIONS_PER_SUBSCRIPTION);
         assert!(state.positions.contains_key(&(other, key)));
         assert!(state.positions.contains_key(&(trial.node.clone(), trial.key(0))));
+    }
+
+    #[test]
+    fn a_value_that_comes_while_the_one_before_is_delivered_is_not_thrown_away() {
+        let trial = Trial::new(1);
+        let tap = &trial.taps[0];
+        let value = |seq| Stamped { seq, time_ns: 0, payload: Bytes::new() };
+        let mut items = [1, 2].into_iter().filter_map(|seq| {
+            let item = tap.position.replace(tap, value(seq))?;
+            let Item::Value(unread) = item else { panic!("a value is told as one") };
+            Some(unread)
+        });
+        let mut first = items.next().expect("there was none before");
+        assert_eq!(first.take().map(|(_, value)| value.seq), Some(1));
+        let mut second = items.next().expect("the one before was taken");
+        drop(first);
+        assert_eq!(second.take().map(|(_, value)| value.seq), Some(2));
     }
 
     #[test]
