@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use dse_core::data::DataFrame;
+use dse_core::data::{Begin, DataFrame, FrameWriter, Skip};
 use dse_core::node::{Delivery, Overflow, Receipts};
 use dse_core::protocol::{Incarnation, Kind, LinkId};
 use dse_core::transport::{DataReceiver, TransportError};
@@ -298,6 +298,52 @@ async fn a_link_that_drains_when_its_node_stops_keeps_nobody_busy() {
     }
     let looks = looks.load(Relaxed);
     assert!(looks < 10, "it looked {looks} times whether something came in");
+}
+
+/// A lane on which the next frame is there whenever somebody looks.
+struct Endless(Arc<AtomicUsize>);
+
+impl DataReceiver for Endless {
+    fn poll_recv(&mut self, _: &mut Context<'_>) -> Poll<Result<DataFrame, TransportError>> {
+        let mut frame = FrameWriter::new();
+        if self.0.fetch_add(1, Relaxed) == 0 {
+            frame.begin(&begin(Kind::Stream));
+        }
+        frame.skip(Skip { alias: 0, next_seq: 1 });
+        Poll::Ready(Ok(frame.take().expect("something was written")))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_drains_is_read_for_a_while_and_not_beyond_its_node() {
+    for stops in [false, true] {
+        let (node, peer) = (Node::new("b"), Node::new("a"));
+        let looks = Arc::<AtomicUsize>::default();
+        let (sender, _there) = Wire::default().halves();
+        let receiver = Box::new(Endless(Arc::clone(&looks)));
+        node.plane.link_opened(LinkId(1), peer.info.clone(), sender, receiver, || {});
+        node.plane.link_closed(LinkId(1), true);
+        let looks = async || {
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            looks.load(Relaxed)
+        };
+        let before = looks().await;
+        assert!(before < looks().await, "what was sent before is still read");
+        if stops {
+            node.plane.stop();
+        } else {
+            tokio::time::advance(Duration::from_secs(3)).await;
+        }
+        let end = looks().await;
+        assert_eq!(looks().await, end, "it reads on; stopped: {stops}");
+    }
+}
+
+fn begin(kind: Kind) -> Begin {
+    let (incarnation, encoding) = (Incarnation(1), "text/plain".into());
+    Begin { alias: 0, key: key("x"), kind, encoding, incarnation, next_seq: 1 }
 }
 
 #[tokio::test]

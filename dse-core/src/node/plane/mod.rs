@@ -29,7 +29,7 @@ mod standing;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -100,7 +100,14 @@ pub struct Plane {
     counters: Arc<Counters>,
     faults: mpsc::Sender<LinkFault>,
     hub: Arc<Hub>,
-    links: Mutex<BTreeMap<LinkId, Arc<Link>>>,
+    links: Mutex<Links>,
+}
+
+#[derive(Default)]
+struct Links {
+    up: BTreeMap<LinkId, Arc<Link>>,
+    /// Those whose peers have left, while what came before is still read.
+    draining: Vec<Weak<Link>>,
 }
 
 impl Plane {
@@ -138,15 +145,18 @@ impl Plane {
         let writer = Writer::new(sender, self.config.stall_timeout);
         let opened = Link::new(link, peer.node, peer.incarnation, counters, writer);
         let opened = Arc::new(opened);
-        lock(&self.links).insert(link, Arc::clone(&opened));
+        lock(&self.links).up.insert(link, Arc::clone(&opened));
         self.spawn_lanes(opened, receiver, Box::new(heard));
     }
 
     /// A link is no more. Where the peer has left gracefully, what it sent before is still
     /// read, for a bounded time.
     pub fn link_closed(&self, link: LinkId, graceful: bool) {
-        if let Some(closed) = lock(&self.links).remove(&link) {
+        let mut links = lock(&self.links);
+        if let Some(closed) = links.up.remove(&link) {
             closed.close(if graceful { Closing::Draining } else { Closing::Gone });
+            links.draining.retain(|link| link.strong_count() > 0);
+            links.draining.push(Arc::downgrade(&closed));
         }
     }
 
@@ -215,7 +225,7 @@ impl Plane {
         let _ = tokio::time::timeout_at(deadline, receipts).await;
         // A publisher elsewhere hears what was taken here before it hears of the leave: the
         // link may be gone soon after that.
-        let links: Vec<_> = lock(&self.links).values().cloned().collect();
+        let links: Vec<_> = lock(&self.links).up.values().cloned().collect();
         links.iter().for_each(|link| link.hurry_credits());
         let credits = async {
             for link in links {
@@ -229,9 +239,9 @@ impl Plane {
     /// take nothing more, lanes are dropped.
     pub fn stop(&self) {
         self.hub.stop();
-        for link in std::mem::take(&mut *lock(&self.links)).into_values() {
-            link.close(Closing::Gone);
-        }
+        let Links { up, draining } = std::mem::take(&mut *lock(&self.links));
+        let draining = draining.iter().filter_map(Weak::upgrade);
+        up.into_values().chain(draining).for_each(|link| link.close(Closing::Gone));
     }
 
     /// What was counted so far.
@@ -240,7 +250,7 @@ impl Plane {
     }
 
     fn change_route(&self, key: &Key, link: LinkId, wanted: bool) {
-        let link = lock(&self.links).get(&link).cloned();
+        let link = lock(&self.links).up.get(&link).cloned();
         if let (Some(link), Some(sequencer)) = (link, self.hub.sequencer(key)) {
             sequencer.change_route(&link, wanted);
         }

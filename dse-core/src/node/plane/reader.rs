@@ -142,10 +142,7 @@ impl Reader {
                 Closing::Open => {}
                 // Not even Begin may have been read yet, so only the end of the lane tells.
                 Closing::Draining => {
-                    let until = *drained_at.get_or_insert_with(|| Instant::now() + DRAIN_TIMEOUT);
-                    if until <= Instant::now() {
-                        return Ok(());
-                    }
+                    drained_at.get_or_insert_with(|| Instant::now() + DRAIN_TIMEOUT);
                 }
                 Closing::Gone => return self.read_last_credits(),
             }
@@ -154,6 +151,10 @@ impl Reader {
             // lone sample.
             let mut change = pin!(change(self.closing.clone(), self.table.clone(), drained_at));
             while !self.closing.has_changed().unwrap_or(false) {
+                // Looked at for each frame: who always has one more is not read for ever.
+                if drained_at.is_some_and(|until| until <= Instant::now()) {
+                    return Ok(());
+                }
                 tokio::select! {
                     biased;
                     frame = std::future::poll_fn(|cx| self.receiver.poll_recv(cx)) => {
@@ -287,9 +288,8 @@ impl Reader {
     }
 
     fn refresh_if_changed(&mut self) {
-        // What changed last before the node stopped is yet to be seen: as long as it is not,
-        // nobody can wait for a change.
-        if self.table.has_changed().unwrap_or(true) {
+        // An error is that the node is gone, and with it all who subscribed.
+        if self.table.has_changed().unwrap_or(false) {
             self.refresh();
         }
     }
