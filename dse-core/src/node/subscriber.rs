@@ -157,9 +157,11 @@ impl Subscriber {
     fn enter(&self, tap: &Arc<Tap>) -> Option<Delivery> {
         let position = &tap.position;
         let epoch = position.epoch.load(Relaxed);
-        if tap.epoch <= epoch {
+        if tap.rank() <= (position.link.load(Relaxed), epoch) {
             return None;
         }
+        let (link, _) = tap.rank();
+        position.link.store(link, Relaxed);
         position.epoch.store(tap.epoch, Relaxed);
         let before = Incarnation(position.incarnation.swap(tap.incarnation.0, Relaxed));
         if epoch != 0 && before == tap.incarnation {

@@ -341,6 +341,36 @@ async fn a_link_that_drains_is_read_for_a_while_and_not_beyond_its_node() {
     }
 }
 
+#[tokio::test]
+async fn what_is_left_on_a_replaced_link_takes_nothing_from_its_successor() {
+    for kind in [Kind::Stream, Kind::State] {
+        let (a, b) = (Node::new("a"), Node::new("b"));
+        let replaced = link(&a, &b, 1);
+        link(&a, &b, 2);
+        let publisher = a.publisher("x", kind, Overflow::Block, 0);
+        let mut subscriber = b.subscribe(1, "x");
+        a.route("x", 2);
+        for i in 1..=2 {
+            publisher.publish(payload(i)).await.expect("published");
+            assert_eq!(next_sample(&mut subscriber).await.seq, i);
+        }
+        // The other end lost link 1 and this one has not noticed: it is closed only now.
+        b.plane.link_closed(LinkId(1), true);
+        let mut late = FrameWriter::new();
+        late.begin(&begin(kind));
+        late.sample(0, 1, 0, payload(1));
+        let received = b.plane.counters().samples_received;
+        replaced.there.forge(late.take().expect("something was written"));
+        until("it is read", || b.plane.counters().samples_received > received).await;
+        publisher.publish(payload(3)).await.expect("published");
+        assert_eq!(next_sample(&mut subscriber).await.seq, 3);
+        // Nor does it with a subscription that both links feed.
+        let mut late = b.subscribe(2, "x");
+        publisher.publish(payload(4)).await.expect("published");
+        while next_sample(&mut late).await.seq != 4 {}
+    }
+}
+
 fn begin(kind: Kind) -> Begin {
     let (incarnation, encoding) = (Incarnation(1), "text/plain".into());
     Begin { alias: 0, key: key("x"), kind, encoding, incarnation, next_seq: 1 }

@@ -24,6 +24,9 @@ use crate::protocol::{Incarnation, Key, LinkId, NodeId};
 /// The sending side of a link.
 pub(super) struct Link {
     pub(super) id: LinkId,
+    /// Of two links with one node the later has the higher. Their ids do not tell: they are
+    /// given before it is decided which one opens.
+    pub(super) order: u64,
     /// Who is at the other end.
     pub(super) node: NodeId,
     pub(super) peer_incarnation: Incarnation,
@@ -50,6 +53,7 @@ pub(super) enum Closing {
 impl Link {
     pub(super) fn new(
         id: LinkId,
+        order: u64,
         node: NodeId,
         incarnation: Incarnation,
         counters: Arc<Counters>,
@@ -57,6 +61,7 @@ impl Link {
     ) -> Self {
         Self {
             id,
+            order,
             node,
             peer_incarnation: incarnation,
             counters,

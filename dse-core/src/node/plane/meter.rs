@@ -217,7 +217,7 @@ pub(in crate::node) struct Tap {
     pub(in crate::node) encoding: Arc<str>,
     /// The subscription has a right to the samples from here on.
     pub(in crate::node) next_seq: u64,
-    /// Of two sequences of one value the later has the higher.
+    /// Its number among those that feed the subscription.
     pub(in crate::node) epoch: u64,
     pub(super) queue: Arc<Queue>,
     meter: Arc<Meter>,
@@ -265,6 +265,12 @@ impl Tap {
             shed: AtomicBool::new(false),
             held: Mutex::new(None),
         }
+    }
+
+    /// Of two sequences of one value the later has the higher: what is left on a link that
+    /// was replaced is older than all on its successor, whenever it is read.
+    pub(in crate::node) fn rank(&self) -> (u64, u64) {
+        (self.meter.link.order, self.epoch)
     }
 
     /// The application has taken all up to here, or was told that it will not come.

@@ -108,6 +108,8 @@ struct Links {
     up: BTreeMap<LinkId, Arc<Link>>,
     /// Those whose peers have left, while what came before is still read.
     draining: Vec<Weak<Link>>,
+    /// How many ever opened.
+    opened: u64,
 }
 
 impl Plane {
@@ -125,7 +127,8 @@ impl Plane {
         // What a node sends itself counts as neither sent nor received.
         let (sender, receiver) = loopback::lane();
         let writer = Writer::new(sender, config.stall_timeout);
-        let loopback = Arc::new(Link::new(LOOPBACK, node, incarnation, Arc::default(), writer));
+        let loopback = Link::new(LOOPBACK, 0, node, incarnation, Arc::default(), writer);
+        let loopback = Arc::new(loopback);
         let hub = Hub::new(Arc::clone(&loopback), Arc::clone(&counters), requests);
         let plane = Arc::new(Self { config, counters, faults, hub, links: Mutex::default() });
         plane.spawn_lanes(loopback, receiver, Box::new(|| {}));
@@ -143,9 +146,15 @@ impl Plane {
     ) {
         let counters = Arc::clone(&self.counters);
         let writer = Writer::new(sender, self.config.stall_timeout);
-        let opened = Link::new(link, peer.node, peer.incarnation, counters, writer);
-        let opened = Arc::new(opened);
-        lock(&self.links).up.insert(link, Arc::clone(&opened));
+        let opened = {
+            let mut links = lock(&self.links);
+            links.opened += 1;
+            let PeerInfo { node, incarnation, .. } = peer;
+            let opened = Link::new(link, links.opened, node, incarnation, counters, writer);
+            let opened = Arc::new(opened);
+            links.up.insert(link, Arc::clone(&opened));
+            opened
+        };
         self.spawn_lanes(opened, receiver, Box::new(heard));
     }
 
@@ -239,7 +248,7 @@ impl Plane {
     /// take nothing more, lanes are dropped.
     pub fn stop(&self) {
         self.hub.stop();
-        let Links { up, draining } = std::mem::take(&mut *lock(&self.links));
+        let Links { up, draining, .. } = std::mem::take(&mut *lock(&self.links));
         let draining = draining.iter().filter_map(Weak::upgrade);
         up.into_values().chain(draining).for_each(|link| link.close(Closing::Gone));
     }

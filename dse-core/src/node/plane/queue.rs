@@ -93,8 +93,9 @@ pub(in crate::node) struct Position {
     pub(in crate::node) key: Key,
     /// The newest value of a state that the application has not taken.
     present: Mutex<Option<(Arc<Tap>, Stamped)>>,
-    /// The rest is the application's side: epoch and incarnation of the sequence that it
-    /// has come to, and the last number it was given or told the loss of.
+    /// The rest is the application's side: link, epoch and incarnation of the sequence that
+    /// it has come to, and the last number it was given or told the loss of.
+    pub(in crate::node) link: AtomicU64,
     pub(in crate::node) epoch: AtomicU64,
     pub(in crate::node) incarnation: AtomicU64,
     pub(in crate::node) delivered: AtomicU64,
@@ -308,6 +309,7 @@ impl Position {
             node,
             key,
             present: Mutex::new(None),
+            link: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             incarnation: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
@@ -319,7 +321,7 @@ impl Position {
     pub(super) fn replace(self: &Arc<Self>, tap: &Arc<Tap>, value: Stamped) -> Option<Item> {
         let old = {
             let mut present = lock(&self.present);
-            if present.as_ref().is_some_and(|(old, _)| old.epoch > tap.epoch) {
+            if present.as_ref().is_some_and(|(old, _)| old.rank() > tap.rank()) {
                 return None;
             }
             present.replace((Arc::clone(tap), value))
@@ -361,7 +363,8 @@ mod tests {
         fn new(sequences: u32) -> Self {
             let node = NodeId::new("a").expect("a node id");
             let writer = Writer::new(loopback::lane().0, Duration::from_secs(1));
-            let link = Link::new(LinkId(1), node.clone(), Incarnation(1), Arc::default(), writer);
+            let (id, incarnation) = (LinkId(1), Incarnation(1));
+            let link = Link::new(id, 1, node.clone(), incarnation, Arc::default(), writer);
             let queue = Arc::new(Queue::new(1, Arc::default()));
             let mut trial = Self { queue, link: Arc::new(link), node, taps: Vec::new() };
             trial.taps = (0..sequences).map(|alias| trial.begin(alias)).collect();
