@@ -170,14 +170,16 @@ impl Link {
         }
     }
 
-    /// A publisher's routes are to change: the writer sees to it, unless the publisher
-    /// itself comes first.
-    pub(super) fn call(&self, sequencer: Arc<Sequencer>) {
+    /// A publisher's routes are to change: the writer sees to it, or after its end
+    /// [`forget`](Self::forget), unless the publisher itself comes first. Tells whether one
+    /// of them still will.
+    pub(super) fn call(&self, sequencer: Arc<Sequencer>) -> bool {
         let mut outbox = self.outbox();
-        if !outbox.closed {
+        if !outbox.forgotten {
             outbox.calls.insert(sequencer.key.clone(), sequencer);
             outbox.wake();
         }
+        !outbox.forgotten
     }
 
     /// A credit that waits for company: it goes with the next frame, or alone after
@@ -266,8 +268,12 @@ impl Link {
 
     /// Nothing is sent any more; what was sent may still be confirmed.
     pub(super) fn stop_writing(&self) {
-        let mut rest =
-            std::mem::replace(&mut *self.outbox(), Outbox { closed: true, ..Outbox::default() });
+        let mut rest = {
+            let mut outbox = self.outbox();
+            let (calls, forgotten) = (std::mem::take(&mut outbox.calls), outbox.forgotten);
+            let closed = Outbox { calls, closed: true, forgotten, ..Outbox::default() };
+            std::mem::replace(&mut *outbox, closed)
+        };
         rest.idle.take().into_iter().for_each(Waker::wake);
         drop(rest);
         let writer = lock(&self.writer).take();
@@ -280,6 +286,13 @@ impl Link {
 
     /// Nothing comes any more either: publishers forget the link.
     pub(super) fn forget(&self) {
+        let calls = {
+            let mut outbox = self.outbox();
+            outbox.forgotten = true;
+            std::mem::take(&mut outbox.calls)
+        };
+        // Else those that publish nothing would hold on to the link.
+        calls.into_values().for_each(|sequencer| sequencer.apply_changes());
         let owners = std::mem::take(&mut *lock(&self.aliases)).owners;
         for owner in owners.into_iter().flatten() {
             owner.link_gone(self.id);
@@ -323,6 +336,8 @@ pub(super) struct Outbox {
     /// Who waits until the writer has nothing to do.
     idle: Option<Waker>,
     closed: bool,
+    /// No publisher holds on to the link any more, and none is to begin to.
+    forgotten: bool,
 }
 
 /// A route that waits for room.
@@ -411,6 +426,74 @@ impl Aliases {
         let owner = self.owners.get_mut(alias as usize);
         if owner.and_then(Option::take).is_some() {
             self.free.push(alias);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::limits::ROUTES_PER_LINK;
+    use super::super::{PlaneConfig, loopback};
+    use super::*;
+    use crate::node::publisher::Overflow;
+    use crate::protocol::{Declaration, Kind};
+
+    fn link(number: u64, node: &NodeId) -> Arc<Link> {
+        // Nobody writes, as when the peer reads nothing.
+        let writer = Writer::new(loopback::lane().0, Duration::from_secs(1));
+        let counters = Arc::<Counters>::default();
+        let link =
+            Link::new(LinkId(number), number, node.clone(), Incarnation(1), counters, writer);
+        Arc::new(link)
+    }
+
+    #[test]
+    fn links_that_fell_leave_nothing_with_publishers_that_are_silent() {
+        let node = NodeId::new("a").expect("a node id");
+        let config = PlaneConfig {
+            node: node.clone(),
+            incarnation: Incarnation(1),
+            stall_timeout: Duration::from_secs(1),
+        };
+        let declaration = Declaration::new(Key::new("x").expect("a key"), Kind::Stream, "");
+        let overflow = Overflow::DropOldest;
+        let sequencer = Sequencer::new(declaration, overflow, 0, 0, &config, Arc::default());
+        let sequencer = Arc::new(sequencer);
+        for number in 0..100 {
+            let link = link(number, &node);
+            let fallen = Arc::downgrade(&link);
+            let change = |wanted| sequencer.change_route(&link, wanted);
+            // The peer wants the key, and may want it no more, before it falls or after.
+            match number % 5 {
+                0 => change(true),
+                1 => {
+                    // It confirms samples, and no end.
+                    for alias in 0..=ROUTES_PER_LINK as u32 {
+                        change(true);
+                        sequencer.offer(&mut "x".into()).expect("it goes on");
+                        let consumed_seq = sequencer.last_seq();
+                        let credit = Credit { alias, consumed_seq, window: 64 };
+                        let known = sequencer.credit(&link, credit).is_ok();
+                        assert_eq!(known, alias < ROUTES_PER_LINK as u32);
+                        change(!known);
+                        sequencer.apply_changes();
+                    }
+                }
+                _ => {}
+            }
+            link.stop_writing();
+            if number % 5 == 2 {
+                change(true);
+                change(false);
+            }
+            link.forget();
+            if number % 5 == 3 {
+                change(true);
+            }
+            drop(link);
+            assert!(fallen.upgrade().is_none(), "link {number} is held");
         }
     }
 }

@@ -206,7 +206,9 @@ impl Sequencer {
             changes.push(RouteChange { link: Arc::clone(link), wanted });
             self.has_changes.store(true, Release);
         }
-        link.call(Arc::clone(self));
+        if !link.call(Arc::clone(self)) {
+            lock(&self.changes).retain(|change| change.link.id != link.id);
+        }
     }
 
     /// Changes the routes as control wants.
@@ -258,7 +260,8 @@ impl Sequencer {
     /// A link takes nothing more: its peer has left. It may still confirm what it was sent.
     pub(super) fn link_severed(self: &Arc<Self>, link: &Link) {
         let mut state = self.state();
-        let State { routes, last_seq, .. } = &mut *state;
+        let State { routes, last_seq, deferred, .. } = &mut *state;
+        deferred.retain(|it| it.id != link.id);
         for route in routes.iter_mut().filter(|route| route.link.id == link.id) {
             route.sever(*last_seq);
         }
