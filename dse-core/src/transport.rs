@@ -154,7 +154,8 @@ pub enum Received {
 /// The receiving half of a control lane.
 pub trait ControlReceiver: Send {
     /// Appends what frames there are, at most 64 a call, none longer than
-    /// [`CONTROL_FRAME_BYTES`].
+    /// [`CONTROL_FRAME_BYTES`]. A short frame is memory of its own: who keeps it counts its
+    /// length.
     ///
     /// # Errors
     /// The peer closed the link ([`TransportError::Closed`]), broke the framing
@@ -185,7 +186,8 @@ pub trait DataSender: Send {
 /// The receiving half of a data lane.
 pub trait DataReceiver: Send {
     /// The next frame, in wire form no longer than [`DATA_FRAME_BYTES`]. What is not
-    /// received stays in bounded buffers and holds the sender up.
+    /// received stays in bounded buffers and holds the sender up. A frame holds on to little
+    /// memory beside its own.
     ///
     /// # Errors
     /// As [`ControlReceiver::poll_recv`].

@@ -33,6 +33,9 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// announces costs nothing until it sends it.
 const GROWTH_BYTES: usize = 1024 * 1024;
 
+/// A frame that is shorter than this part of the memory that it came in is copied out.
+const SHARE: usize = 8;
+
 /// How many pieces of packets are taken from a stream under one lock.
 const CHUNKS_PER_READ: usize = 32;
 
@@ -187,11 +190,13 @@ fn cut(pieces: Vec<Bytes>) -> Vec<Bytes> {
 
 /// The reading half of a lane.
 ///
-/// Takes what the stream has in large portions; frames share the memory of the portion
+/// Takes what the stream has in large portions; long frames share the memory of the portion
 /// that they came in.
 pub(crate) struct LaneReader {
     stream: RecvStream,
     buffer: BytesMut,
+    /// How long the memory is that the buffer is a part of, in bytes.
+    portion: usize,
     name: &'static str,
     limit: usize,
 }
@@ -199,7 +204,7 @@ pub(crate) struct LaneReader {
 impl LaneReader {
     /// Frames longer than `limit` are an error.
     pub(crate) fn new(stream: RecvStream, name: &'static str, limit: usize) -> Self {
-        Self { stream, buffer: BytesMut::new(), name, limit }
+        Self { stream, buffer: BytesMut::new(), portion: 0, name, limit }
     }
 
     /// The next frame.
@@ -229,11 +234,36 @@ impl LaneReader {
         }
         if self.buffer.len() < LENGTH_BYTES + len {
             let missing = LENGTH_BYTES + len - self.buffer.len();
-            self.buffer.reserve(missing.min(GROWTH_BYTES));
+            self.make_room(missing.min(GROWTH_BYTES), 0);
             return Ok(None);
         }
         self.buffer.advance(LENGTH_BYTES);
-        Ok(Some(self.buffer.split_to(len).freeze()))
+        Ok(Some(self.cut(len)))
+    }
+
+    /// Cuts a frame off the buffer. A short one that waits somewhere would hold on to far
+    /// more than its length, by which it is counted there.
+    fn cut(&mut self, len: usize) -> Bytes {
+        if len < self.portion / SHARE {
+            let frame = Bytes::copy_from_slice(&self.buffer[..len]);
+            self.buffer.advance(len);
+            return frame;
+        }
+        let frame = self.buffer.split_to(len).freeze();
+        if self.portion > GROWTH_BYTES {
+            // What comes behind a long frame is not to be cut from its memory.
+            self.buffer = BytesMut::from(&self.buffer[..]);
+            self.portion = self.buffer.capacity();
+        }
+        frame
+    }
+
+    /// Makes room for `len` bytes more, and if there is none, for at least `ahead`.
+    fn make_room(&mut self, len: usize, ahead: usize) {
+        if self.buffer.capacity() - self.buffer.len() < len {
+            self.buffer.reserve(len.max(ahead));
+            self.portion = self.buffer.capacity();
+        }
     }
 
     /// Ready when something was added to the buffer.
@@ -245,9 +275,7 @@ impl LaneReader {
         };
         let chunks = &chunks[..count];
         let len = chunks.iter().map(Bytes::len).sum::<usize>();
-        if self.buffer.capacity() - self.buffer.len() < len {
-            self.buffer.reserve(len.max(BUFFER_BYTES));
-        }
+        self.make_room(len, BUFFER_BYTES);
         for chunk in chunks {
             self.buffer.put_slice(chunk);
         }

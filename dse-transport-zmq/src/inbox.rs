@@ -11,7 +11,7 @@ use zeromq::{Socket, SocketEvent, SocketOptions, SocketRecv, SubSocket, ZmqError
 
 use crate::address::Site;
 use crate::folder::{self, FolderError, SocketFile};
-use crate::wire::{Dial, Kind, Lane, Message};
+use crate::wire::{Dial, Kind, Lane, Message, READ_BYTES};
 
 /// A SUB socket, bound for one lane of one link. It listens only until its peer has
 /// come, so its queue is that peer's alone: nobody else can fill it, and its error
@@ -65,7 +65,7 @@ impl Inbox {
     ) -> Result<(Self, u64), InboxError> {
         let mut options = SocketOptions::default();
         if lane == Lane::Data {
-            options.read_buffer(DATA_READ_BYTES, DATA_READ_BYTES_MAX, 8);
+            options.read_buffer(DATA_READ_BYTES, READ_BYTES, 8);
         }
         let mut socket = SubSocket::with_options(options);
         let events = socket.monitor();
@@ -215,4 +215,3 @@ async fn listen(site: &Site) -> Result<(zeromq::Listener, u64, Option<SocketFile
 }
 
 const DATA_READ_BYTES: usize = 4 * 1024;
-const DATA_READ_BYTES_MAX: usize = 64 * 1024;

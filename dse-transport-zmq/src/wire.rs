@@ -25,6 +25,9 @@ pub(crate) const FRAMES_PER_MESSAGE: usize = 64;
 /// Where a message of several control frames is cut, in bytes.
 pub(crate) const MESSAGE_BYTES: usize = 256 * 1024;
 
+/// What a socket reads at once at most, in bytes. It cuts the parts of messages from that.
+pub(crate) const READ_BYTES: usize = 64 * 1024;
+
 /// Payloads of a frame travel each in a part of its own if they have this many bytes
 /// on average; else they are copied together, because a part costs more than the copy.
 const PART_BYTES: usize = 4096;
@@ -90,8 +93,14 @@ impl Message {
         let mut parts = message.into_vecdeque();
         let header = parts.pop_front()?;
         let (kind, nonce, sequence) = decode_header(lane, &header)?;
-        Some(Self { kind, nonce, sequence, parts: parts.into() })
+        Some(Self { kind, nonce, sequence, parts: parts.into_iter().map(owned).collect() })
     }
+}
+
+/// A part as memory of its own, if it may be a small part of what the socket read at once:
+/// one that waits somewhere would hold on to all of that, and is counted by its length.
+fn owned(part: Bytes) -> Bytes {
+    if part.len() < READ_BYTES { Bytes::copy_from_slice(&part) } else { part }
 }
 
 fn decode_header(lane: Lane, header: &[u8]) -> Option<(Kind, u64, u64)> {

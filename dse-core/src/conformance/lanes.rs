@@ -7,7 +7,7 @@ use super::trial::{
     Pair, SOON, check_data_frame, control_end, control_frame, data_end, data_frame, fill_data,
     recv_control, recv_data, send_control, send_data, within,
 };
-use crate::data::DataFrame;
+use crate::data::{Body, DataFrame};
 use crate::transport::{
     CONTROL_FRAME_BYTES, ControlReceiver, ControlSender, DATA_FRAME_BYTES, DataReceiver,
     DataSender, TransportError,
@@ -109,6 +109,42 @@ async fn pass_haltingly(sender: &mut dyn DataSender, receiver: &mut dyn DataRece
         }
     };
     tokio::join!(send, receive);
+}
+
+/// What is short and waits for long holds on to nothing that came beside it: bounds in bytes
+/// count frames by their lengths.
+pub async fn short_frames_are_memory_of_their_own<H: Harness>(harness: &H) {
+    const FRAMES: u64 = 100;
+    const LENS: [usize; 2] = [50, 60_000];
+    let Pair { mut near, mut far, listener: _listener } = Pair::link(harness).await;
+    let send = async {
+        for number in 0..FRAMES {
+            for len in LENS {
+                let frame = control_frame(number, len);
+                send_control(near.control_sender.as_mut(), [frame]).await.expect("the link is up");
+                let frame = data_frame(number, [len]);
+                send_data(near.data_sender.as_mut(), frame).await.expect("the link is up");
+            }
+        }
+    };
+    let payloads = async {
+        let mut payloads = Vec::new();
+        for _ in 0..FRAMES * 2 {
+            let frame = recv_data(far.data_receiver.as_mut()).await.expect("the link is up");
+            // Those that come in parts may be the sender's own.
+            if let Body::Whole(whole) = frame.body {
+                payloads.push(whole);
+            }
+        }
+        payloads
+    };
+    let control = recv_control(far.control_receiver.as_mut(), FRAMES as usize * 2);
+    let all = async { tokio::join!(send, payloads, control) };
+    let ((), mut frames, control) = within(SOON, "short and long frames", all).await;
+    frames.extend(control.expect("the link is up"));
+    frames.retain(|frame| frame.len() < 1000);
+    let shared = frames.iter().filter(|frame| !frame.is_unique()).count();
+    assert_eq!(shared, 0, "so many of {} short frames share their memory", frames.len());
 }
 
 /// While nobody reads the data, control goes through, both ways (law L9).

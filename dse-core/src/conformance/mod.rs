@@ -98,6 +98,7 @@ macro_rules! conformance_tests {
             control_arrives_whole_and_in_order
             data_arrives_whole_and_in_order
             lanes_side_by_side_lose_nothing
+            short_frames_are_memory_of_their_own
             control_passes_a_full_data_lane
             a_stalled_reader_bounds_what_is_pushed
             a_dropped_peer_ends_all_halves

@@ -158,6 +158,32 @@ async fn a_peer_that_ignores_credit_fills_no_memory_and_the_loss_is_reported() {
 }
 
 #[tokio::test]
+async fn small_samples_do_not_hold_on_to_the_frame_that_they_came_in() {
+    // More than a reader collects before it hands them over.
+    const SAMPLES: u64 = 10_000;
+    let node = Node::new("b");
+    let peer = Peer::of(&node, 1);
+    let mut subscriber = node.subscribe(1, "x");
+    let mut frame = FrameWriter::new();
+    frame.begin(&begin(0, 1, 1));
+    frame.begin(&Begin { key: key("y"), ..begin(1, 1, 1) });
+    for seq in 1..=SAMPLES {
+        frame.sample(0, seq, 0, payload(seq));
+    }
+    frame.sample(1, 1, 0, Bytes::from(vec![0; 4 * 1024 * 1024]));
+    // As a transport receives it: all of it is one piece.
+    let pieces = frame.take().expect("samples").into_wire(0);
+    let wire = Bytes::from(pieces.concat());
+    let memory = wire.as_ptr_range();
+    peer.forge(DataFrame::from_wire(wire).expect("a frame"));
+    for seq in 1..=SAMPLES {
+        let sample = next_sample(&mut subscriber).await;
+        assert_eq!(number(&sample), seq);
+        assert!(!memory.contains(&sample.payload.as_ptr()), "sample {seq} holds 4 MiB");
+    }
+}
+
+#[tokio::test]
 async fn an_idle_link_is_silent() {
     let (a, b) = (Node::new("a"), Node::new("b"));
     let wires = link(&a, &b, 1);

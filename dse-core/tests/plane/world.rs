@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dse_core::data::{Credit, FrameWriter, Record};
+use dse_core::data::{Credit, DataFrame, FrameWriter, Record};
 use dse_core::node::plane::{LinkFault, Plane, PlaneConfig, PlaneRequest};
 use dse_core::node::{Delivery, Overflow, Publisher, Sample, Subscriber};
 use dse_core::protocol::{
@@ -138,7 +138,11 @@ impl Peer {
     pub(crate) fn send(&self, write: impl FnOnce(&mut FrameWriter)) {
         let mut frame = FrameWriter::new();
         write(&mut frame);
-        self.wires.back.forge(frame.take().expect("something was written"));
+        self.forge(frame.take().expect("something was written"));
+    }
+
+    pub(crate) fn forge(&self, frame: DataFrame) {
+        self.wires.back.forge(frame);
     }
 }
 

@@ -200,11 +200,10 @@ impl Reader {
             Body::Whole(whole) => whole.len(),
             Body::Parts(_) => 0,
         };
+        self.stages.iter_mut().for_each(|stage| stage.begin_frame(pinned));
         let mut samples = 0;
         let read = self.read_records(frame, pinned, &mut samples);
-        for stage in &mut self.stages {
-            stage.flush(pinned);
-        }
+        self.stages.iter_mut().for_each(Stage::flush);
         count(&self.link.counters.samples_received, samples);
         read
     }
@@ -308,9 +307,7 @@ impl Reader {
             }
         }
         self.stages = stages;
-        for stage in &mut self.stages {
-            stage.flush(0);
-        }
+        self.stages.iter_mut().for_each(Stage::flush);
     }
 }
 

@@ -15,13 +15,21 @@ pub(super) struct Stage {
     pub(super) subscription: Arc<Subscription>,
     items: Vec<Item>,
     bytes: usize,
+    /// How long the frame is that payloads would hold on to.
+    pinned: usize,
     /// The epoch of the sequence that the last item belongs to; 0 is none.
     epoch: u64,
 }
 
 impl Stage {
     pub(super) fn new(subscription: &Arc<Subscription>) -> Self {
-        Self { subscription: Arc::clone(subscription), items: Vec::new(), bytes: 0, epoch: 0 }
+        let subscription = Arc::clone(subscription);
+        Self { subscription, items: Vec::new(), bytes: 0, pinned: 0, epoch: 0 }
+    }
+
+    /// A frame begins, of which payloads are slices that would hold on to this many bytes.
+    pub(super) fn begin_frame(&mut self, pinned: usize) {
+        self.pinned = pinned;
     }
 
     pub(super) fn is_of(&self, other: &Stage) -> bool {
@@ -44,7 +52,7 @@ impl Stage {
         }
         self.items.push(item);
         if self.items.len() >= STAGE_ITEMS {
-            self.flush(0);
+            self.flush();
         }
     }
 
@@ -53,16 +61,16 @@ impl Stage {
         self.items.extend(tap.position.replace(tap, value));
     }
 
-    /// Hands all over. Payloads that would hold on to `pinned` bytes of a frame, of which
-    /// they are a small part, are copied out.
-    pub(super) fn flush(&mut self, pinned: usize) {
+    /// Hands all over. Payloads that would hold on to a frame of which they are a small part
+    /// are copied out.
+    pub(super) fn flush(&mut self) {
         if self.items.is_empty() {
             return;
         }
-        if self.bytes * 4 < pinned {
+        if self.bytes * 4 < self.pinned {
             for item in &mut self.items {
                 if let Item::Sample(sample) = item {
-                    sample.payload = unpinned(std::mem::take(&mut sample.payload), pinned);
+                    sample.payload = unpinned(std::mem::take(&mut sample.payload), self.pinned);
                 }
             }
         }
