@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use dse_core::data::{Begin, Body, Credit, DataFrame, End, EndReason, FrameWriter, Skip};
+use dse_core::data::{Begin, Body, Credit, DataFrame, End, EndReason, FrameWriter, Record, Skip};
 use dse_core::node::Overflow;
 use dse_core::node::plane::{LaneError, RecordFault};
 use dse_core::protocol::{Incarnation, Kind, LinkId};
@@ -180,6 +180,51 @@ async fn small_samples_do_not_hold_on_to_the_frame_that_they_came_in() {
         let sample = next_sample(&mut subscriber).await;
         assert_eq!(number(&sample), seq);
         assert!(!memory.contains(&sample.payload.as_ptr()), "sample {seq} holds 4 MiB");
+    }
+}
+
+#[tokio::test]
+async fn the_states_of_a_link_are_bounded_by_what_is_held_of_them() {
+    let mut node = Node::new("b");
+    let mut peer = Peer::of(&node, 1);
+    let block = Bytes::from(vec![0; 16 * 1024 * 1024]);
+    let begins = |frame: &mut FrameWriter, alias| {
+        let key = key(&format!("x/{alias}"));
+        frame.begin(&Begin { key, kind: Kind::State, ..begin(alias, 1, 1) });
+        frame.sample(alias, 1, 0, block.clone());
+    };
+    // 256 MiB, twice: a value goes in place of the one before.
+    for alias in 0..16 {
+        peer.send(|frame| begins(frame, alias));
+        peer.send(|frame| frame.sample(alias, 2, 0, block.clone()));
+    }
+    // What has ended counts until that is confirmed, whether its alias is used again or not.
+    for (last_seq, next) in [(2, 15), (1, 16)] {
+        peer.send(|frame| frame.end(End { alias: 15, last_seq, reason: EndReason::NoInterest }));
+        let receipt =
+            |record: &Record| matches!(record, Record::Credit(Credit { alias: 15, window: 0, .. }));
+        while !peer.records().await.iter().any(receipt) {}
+        peer.send(|frame| begins(frame, next));
+    }
+    until("all was read", || node.plane.counters().samples_received == 34).await;
+    assert!(node.faults.try_recv().is_err(), "256 MiB may be held");
+    peer.send(|frame| begins(frame, 17));
+    let fault = timeout(Duration::from_secs(20), node.faults.recv()).await;
+    let fault = fault.expect("a fault was due").expect("the plane lives").error;
+    assert!(fault.to_string().contains("states"), "{fault}");
+}
+
+#[tokio::test]
+async fn the_states_of_a_node_itself_have_no_such_bound() {
+    let node = Node::new("a");
+    let mut subscriber = node.subscribe(1, "**");
+    let block = Bytes::from(vec![0; 16 * 1024 * 1024]);
+    let publishers: Vec<_> = (0..20).map(|number| node.state(&format!("x/{number}"))).collect();
+    for publisher in &publishers {
+        publisher.publish(block.clone()).await.expect("published");
+    }
+    for _ in 0..20 {
+        next_sample(&mut subscriber).await;
     }
 }
 

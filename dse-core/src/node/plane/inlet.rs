@@ -84,6 +84,11 @@ impl Inlet {
         Ok(())
     }
 
+    /// How long the present value of a state is, in bytes.
+    pub(super) fn held(&self) -> usize {
+        self.present.as_ref().map_or(0, |value| value.payload.len())
+    }
+
     /// What came up to here and did not arrive will not arrive.
     pub(super) fn skip(&mut self, to_seq: u64, stages: &mut [Stage]) -> Result<(), RecordFault> {
         self.advance(to_seq, self.last_seq)?;

@@ -7,6 +7,11 @@ use crate::protocol::limits::{DECLARATIONS_PER_NODE, PEERS_PER_BUS};
 /// Longest payload of one sample, in bytes.
 pub(in crate::node) const PAYLOAD_BYTES: usize = 16 * 1024 * 1024;
 
+/// The present values of all states that one link brings, in bytes: as many as a node may
+/// declare, of 16 KiB each, or 16 of the longest. Those of sequences that have ended count
+/// until the end is confirmed.
+pub(super) const STATE_BYTES: usize = 16 * PAYLOAD_BYTES;
+
 /// What accumulates for a link while its previous frame is being sent, in bytes. One
 /// sample that is longer goes alone.
 pub(super) const FRAME_BYTES: usize = 256 * 1024;

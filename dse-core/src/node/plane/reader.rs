@@ -9,13 +9,13 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Table;
 use super::counters::count;
 use super::inlet::Inlet;
-use super::limits::{ALIASES_PER_LINK, DRAIN_TIMEOUT, HEAD_BYTES, LAST_FRAMES};
+use super::limits::{ALIASES_PER_LINK, DRAIN_TIMEOUT, HEAD_BYTES, LAST_FRAMES, STATE_BYTES};
 use super::link::{Closing, Link};
 use super::meter::Meter;
 use super::stage::Stage;
+use super::{LOOPBACK, Table};
 use crate::data::{
     Begin, Body, Credit, DataFrame, End, EndReason, FrameError, Record, Sample, Skip,
 };
@@ -81,6 +81,9 @@ pub enum RecordFault {
     /// The name of the encoding is too long.
     #[error("the encoding of alias {0} is longer than 127 bytes")]
     EncodingTooLong(u32),
+    /// The present values of states are more than a node keeps for one link.
+    #[error("with alias {0}, the states on this link hold more than {STATE_BYTES} bytes")]
+    StatesTooLong(u32),
     /// More is confirmed than was sent.
     #[error("alias {alias} is confirmed up to {consumed_seq}, and was sent only up to {sent_seq}")]
     CreditAhead {
@@ -105,6 +108,8 @@ pub(super) struct Reader {
     closing: watch::Receiver<Closing>,
     /// By the peer's aliases.
     places: Vec<Place>,
+    /// Bytes that the states in `places` hold.
+    held: usize,
     stages: Vec<Stage>,
 }
 
@@ -116,9 +121,13 @@ enum Place {
     Free,
     /// A sequence.
     Begun(Inlet),
-    /// A sequence that has ended. The alias is free once this has given the receipt, which
-    /// bounds what ended and still waits for an application.
-    Ended(Arc<Meter>),
+    /// A sequence that has ended. The alias is free once the meter has given the receipt,
+    /// which bounds what ended and still waits for an application.
+    Ended {
+        meter: Arc<Meter>,
+        /// Bytes of a state's last value, which may be what waits.
+        held: usize,
+    },
 }
 
 impl Reader {
@@ -130,7 +139,7 @@ impl Reader {
     ) -> Self {
         let stages = table.borrow_and_update().iter().map(Stage::new).collect();
         let closing = link.closing();
-        Self { link, receiver, heard, table, closing, places: Vec::new(), stages }
+        Self { link, receiver, heard, table, closing, places: Vec::new(), held: 0, stages }
     }
 
     /// Reads until the link is gone or fails.
@@ -239,7 +248,32 @@ impl Reader {
 
     fn sample(&mut self, sample: Sample, pinned: usize) -> Result<(), RecordFault> {
         let Self { places, stages, .. } = self;
-        begun(places, sample.alias)?.sample(sample, pinned, stages)
+        let alias = sample.alias;
+        let inlet = begun(places, alias)?;
+        let before = inlet.held();
+        inlet.sample(sample, pinned, stages)?;
+        let after = inlet.held();
+        self.held = self.held - before + after;
+        // What a node sends to itself it holds anyway.
+        if after > before && self.held > STATE_BYTES && self.link.id != LOOPBACK {
+            self.let_go_of_ended();
+            if self.held > STATE_BYTES {
+                return Err(RecordFault::StatesTooLong(alias));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is held any more of what has ended and was confirmed.
+    fn let_go_of_ended(&mut self) {
+        for place in &mut self.places {
+            if let Place::Ended { meter, held } = place
+                && meter.is_receipted()
+            {
+                self.held -= *held;
+                *place = Place::Free;
+            }
+        }
     }
 
     fn begin(&mut self, begin: Begin) -> Result<(), RecordFault> {
@@ -263,10 +297,11 @@ impl Reader {
         }
         match &self.places[place] {
             Place::Begun(_) => return Err(RecordFault::AliasTaken(alias)),
-            Place::Ended(meter) if !meter.is_receipted() => {
+            Place::Ended { meter, .. } if !meter.is_receipted() => {
                 return Err(RecordFault::AliasUnconfirmed(alias));
             }
-            Place::Free | Place::Ended(_) => {}
+            Place::Ended { held, .. } => self.held -= held,
+            Place::Free => {}
         }
         self.places[place] = Place::Begun(Inlet::open(begin, &self.link, &mut self.stages));
         Ok(())
@@ -282,7 +317,9 @@ impl Reader {
         let place = self.places.get_mut(end.alias as usize).ok_or(unknown)?;
         let Place::Begun(inlet) = std::mem::take(place) else { return Err(unknown) };
         let closed = end.reason == EndReason::Closed;
-        *place = Place::Ended(inlet.end(end.last_seq, closed, &mut self.stages)?);
+        let held = inlet.held();
+        let meter = inlet.end(end.last_seq, closed, &mut self.stages)?;
+        *place = Place::Ended { meter, held };
         Ok(())
     }
 
