@@ -42,6 +42,8 @@ struct Course {
     stage: Stage,
     /// The node that was found behind a seed or hint.
     node: Option<NodeId>,
+    /// Other endpoints, listed while an attempt is under way: those to try after it.
+    listed_at: Option<Vec<Endpoint>>,
     /// Of a listed member: the start that was listed, and its fingerprint.
     listed_as: Option<(Incarnation, u64)>,
     patience: Patience,
@@ -56,6 +58,7 @@ impl Course {
             last_error: None,
             stage: Stage::Resting,
             node: None,
+            listed_at: None,
             listed_as: None,
             patience,
         }
@@ -282,7 +285,10 @@ impl ControlBus {
             self.outbox.event(Event::DialFailed { endpoint, seed, error: error.clone() });
         }
         course.last_error = Some(error);
-        course.at += 1;
+        match course.listed_at.take() {
+            Some(endpoints) => (course.endpoints, course.at) = (endpoints, 0),
+            None => course.at += 1,
+        }
         course.stage = Stage::Resting;
         self.connect(target);
     }
@@ -397,7 +403,10 @@ impl ControlBus {
         // Somebody reached it just now: a long pause is out of place.
         course.failures = 0;
         let under_way = matches!(course.stage, Stage::Connecting(_) | Stage::Handshaking(_));
-        if !under_way {
+        if under_way {
+            let elsewhere = course.endpoints != member.endpoints;
+            course.listed_at = elsewhere.then_some(member.endpoints);
+        } else {
             course.endpoints = member.endpoints;
             course.at = 0;
             course.last_error = None;

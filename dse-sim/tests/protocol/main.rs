@@ -15,6 +15,7 @@
 //! L8 and L9 are the data plane's.
 
 mod clash;
+mod dial;
 mod guests;
 mod index;
 mod interest;
