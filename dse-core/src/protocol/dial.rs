@@ -64,6 +64,11 @@ impl Course {
         }
     }
 
+    /// It is listed at these endpoints: what became of others says nothing of them.
+    fn listed(&mut self, endpoints: Vec<Endpoint>) {
+        (self.endpoints, self.at, self.last_error) = (endpoints, 0, None);
+    }
+
     /// Why it could not be reached.
     fn why(&self) -> String {
         let none = || "it tells no endpoint that this node has a transport for".into();
@@ -284,12 +289,13 @@ impl ControlBus {
             let seed = matches!(target, Target::Seed(_));
             self.outbox.event(Event::DialFailed { endpoint, seed, error: error.clone() });
         }
-        course.last_error = Some(error);
-        match course.listed_at.take() {
-            Some(endpoints) => (course.endpoints, course.at) = (endpoints, 0),
-            None => course.at += 1,
-        }
         course.stage = Stage::Resting;
+        if let Some(endpoints) = course.listed_at.take() {
+            course.listed(endpoints);
+        } else {
+            course.last_error = Some(error);
+            course.at += 1;
+        }
         self.connect(target);
     }
 
@@ -407,9 +413,7 @@ impl ControlBus {
             let elsewhere = course.endpoints != member.endpoints;
             course.listed_at = elsewhere.then_some(member.endpoints);
         } else {
-            course.endpoints = member.endpoints;
-            course.at = 0;
-            course.last_error = None;
+            course.listed(member.endpoints);
             if let Stage::Waiting(dial) = course.stage {
                 self.dials.attempts.remove(&dial);
                 self.timers.clear(&Timer::Redial(dial));

@@ -34,7 +34,6 @@ pub use stranger::stranger_hello;
 pub use wishes::{declaration, endpoint, expr, id, key, member};
 
 use course::Course;
-use laws::Cause;
 use laws::history::History;
 use network::{Lane, Link};
 
@@ -370,18 +369,17 @@ impl World {
         }
         self.note_input(index, &input);
         self.steps += 1;
-        let cause = Cause::of(&input);
+        let fallen = laws::peer_cut_off(&self.nodes[index], &input);
         let outputs = self.feed(index, input);
-        let told = outputs.iter().any(|output| matches!(output, Output::Event(_)));
         for output in outputs {
-            self.carry_out(index, output, cause);
+            self.carry_out(index, output, fallen.as_ref());
         }
         if self.nodes[index].take_stop() {
             self.end_life(index, Notice::AtOnce);
         }
         self.rearm(index);
         if self.options.checks {
-            self.check(index, told);
+            self.check(index);
         }
     }
 
@@ -418,7 +416,8 @@ impl World {
         self.timers.extend(due.map(|at| (at, index)));
     }
 
-    fn carry_out(&mut self, index: usize, output: Output, cause: Cause) {
+    /// `fallen`: the peer whose link ended by what the node was told.
+    fn carry_out(&mut self, index: usize, output: Output, fallen: Option<&NodeId>) {
         if self.options.transcript {
             self.log_output(index, &output);
         }
@@ -435,11 +434,11 @@ impl World {
             }
             Output::Watch { link, watch } => self.watch(link, watch),
             Output::Probe { link } => self.probe(link),
-            Output::Event(event) => self.happen(index, event, cause),
+            Output::Event(event) => self.happen(index, event, fallen),
         }
     }
 
-    fn happen(&mut self, index: usize, event: Event, cause: Cause) {
+    fn happen(&mut self, index: usize, event: Event, fallen: Option<&NodeId>) {
         if let Event::StatsRequested { link, request } = event {
             let counters = self.nodes[index].counters();
             let named = vec![("control_messages_sent".into(), counters.control_messages_sent)];
@@ -447,11 +446,11 @@ impl World {
             let reply = Input::Command(reply);
             self.note_input(index, &reply);
             for output in self.nodes[index].feed(self.now, reply) {
-                self.carry_out(index, output, cause);
+                self.carry_out(index, output, fallen);
             }
         }
         if self.options.checks {
-            self.check_event(index, &event, cause);
+            self.check_event(index, &event, fallen);
         }
         let at = self.now();
         if let Err(wrong) = self.nodes[index].record(at, event, &self.options) {

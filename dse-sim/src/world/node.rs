@@ -71,6 +71,8 @@ pub struct Node {
     pub(super) cursors: BTreeMap<LifeId, usize>,
     /// Its requests that are out, where laws are checked.
     pub(super) asked: BTreeMap<Ticket, Asked>,
+    /// Its questions for counters that are out, where laws are checked.
+    pub(super) stats_asked: BTreeSet<Ticket>,
     /// What came of its requests.
     reports: BTreeMap<Ticket, Report>,
     /// What it wants.
@@ -119,6 +121,7 @@ impl Node {
             record: None,
             cursors: BTreeMap::new(),
             asked: BTreeMap::new(),
+            stats_asked: BTreeSet::new(),
             reports: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             pending: BTreeMap::new(),

@@ -77,6 +77,13 @@ impl History {
         false
     }
 
+    /// Did another start of the node live at the same time as one of this incarnation?
+    pub(in crate::world) fn is_contested(&self, node: &NodeId, of: Incarnation) -> bool {
+        let ids = self.by_id.get(node).into_iter().flatten().copied();
+        let mut accused = ids.filter(|id| self.lives[*id].incarnation == of);
+        accused.any(|id| self.rivals(id).next().is_some())
+    }
+
     /// The other lives of the same id that overlap with this one.
     fn rivals(&self, id: LifeId) -> impl Iterator<Item = LifeId> {
         let this = &self.lives[id];

@@ -14,7 +14,7 @@ use core::time::Duration;
 
 use dse_core::protocol::wire::{self, Decoded};
 use dse_core::protocol::{
-    Declaration, DialError, Event, Incarnation, Input, Message, NodeId, RejectReason, Role,
+    Declaration, DialError, Event, Incarnation, Input, Message, NodeId, Reject, RejectReason, Role,
     StopReason,
 };
 
@@ -22,11 +22,11 @@ use super::node::kind_of;
 use super::{Node, World, is, place_of};
 
 impl World {
-    /// What must hold at a node after each of its steps. `told` says whether the step
-    /// had events; a step without must change nothing, which is looked at now and then.
-    pub(super) fn check(&mut self, index: usize, told: bool) {
+    /// What must hold at a node after each of its steps. One without events must change
+    /// nothing.
+    pub(super) fn check(&mut self, index: usize) {
         let node = &self.nodes[index];
-        if !node.is_core() || node.leaving || !(told || self.steps.is_multiple_of(UNTOLD)) {
+        if !node.is_core() || node.leaving {
             return;
         }
         self.indexes_were_had_in_this_order(index);
@@ -63,7 +63,7 @@ impl World {
     }
 
     /// What must be true when a node says so.
-    pub(super) fn check_event(&mut self, index: usize, event: &Event, cause: Cause) {
+    pub(super) fn check_event(&mut self, index: usize, event: &Event, fallen: Option<&NodeId>) {
         match event {
             Event::LinkOpened { link, peer } => {
                 let (at, side) = place_of(*link);
@@ -74,7 +74,7 @@ impl World {
                 }
             }
             Event::NodeDown { node, incarnation, .. } => {
-                self.check_down(index, node, cause, *incarnation)
+                self.check_down(index, node, *incarnation, fallen)
             }
             Event::NodeLeft { node, incarnation, .. } => {
                 let mut lives = self.history.lives_of(node);
@@ -96,18 +96,25 @@ impl World {
                 ..
             } => self.check_refusal(index, reason),
             Event::Answered { ticket, report } => self.check_report(index, *ticket, report),
+            Event::StatsReceived { ticket, .. } => self.check_stats(index, *ticket),
             _ => {}
         }
     }
 
-    /// A node is down when my own link to it is down: it fell, or the other end closed it
-    /// for want of room, or one of us has lost a clash or was replaced by another start.
-    fn check_down(&self, index: usize, node: &NodeId, cause: Cause, incarnation: Incarnation) {
-        let asker = &self.nodes[index];
-        let rivals = |id: &NodeId| self.history.lives_of(id).nth(1).is_some();
-        let cause = cause == Cause::LinkFell || rivals(node) || rivals(&asker.config().node);
-        let dead = cause || self.strangers;
-        assert!(dead, "{} calls {node} {incarnation} dead and no link fell", asker.name);
+    /// A node is down when my own link to it is down, and no other: it fell, or the other
+    /// end refused it. A link that works is cut only where two nodes of the peer's id lived
+    /// at once.
+    fn check_down(
+        &self,
+        index: usize,
+        node: &NodeId,
+        incarnation: Incarnation,
+        fallen: Option<&NodeId>,
+    ) {
+        let down = fallen == Some(node) || self.history.is_contested(node, incarnation);
+        let name = &self.nodes[index].name;
+        let dead = down || self.strangers;
+        assert!(dead, "{name} calls {node} {incarnation} dead, its link to which did not fall");
     }
 
     /// Nodes that keep the protocol find no fault in each other.
@@ -117,35 +124,28 @@ impl World {
     }
 }
 
-/// Whose Open comes first may learn only from the answer to it that there is no room.
-fn refuses_for_want_of_room(bytes: &[u8]) -> bool {
+/// The peer whose link in use ends by this input, from without.
+pub(super) fn peer_cut_off(node: &Node, input: &Input) -> Option<NodeId> {
+    let ended = match input {
+        Input::LinkDown { link, .. } => link,
+        Input::Message { link, bytes } if refuses(bytes) => link,
+        _ => return None,
+    };
+    let linked = node.mirror.linked().iter().find(|(_, link)| *link == ended);
+    linked.map(|(peer, _)| peer.clone())
+}
+
+/// Whose Open comes first may learn only from the answer to it that there is no room; and
+/// who has lost a clash may learn so on an open link.
+fn refuses(bytes: &[u8]) -> bool {
     if kind_of(bytes) != "Reject" {
         return false;
     }
-    match wire::decode(bytes) {
-        Ok(Decoded::Known(Message::Reject(reject))) => {
-            matches!(reject.reason, RejectReason::GuestsFull { .. } | RejectReason::BusFull { .. })
-        }
-        _ => false,
-    }
-}
-
-/// What made a node do something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    LinkFell,
-    Other,
-}
-
-impl Cause {
-    pub(super) fn of(input: &Input) -> Self {
-        let fell = match input {
-            Input::LinkDown { .. } => true,
-            Input::Message { bytes, .. } => refuses_for_want_of_room(bytes),
-            _ => false,
-        };
-        if fell { Self::LinkFell } else { Self::Other }
-    }
+    let Ok(Decoded::Known(Message::Reject(Reject { reason, .. }))) = wire::decode(bytes) else {
+        return false;
+    };
+    use RejectReason::{BusFull, Clash, GuestsFull};
+    matches!(reason, GuestsFull { .. } | BusFull { .. } | Clash { .. })
 }
 
 /// A key of a node's own counts as wanted as long as somebody, here or elsewhere, wants
@@ -215,5 +215,3 @@ fn events_agree_with_state(node: &Node) {
 
 /// PROTOCOL.md §8.3.
 const LINGER: Duration = Duration::from_secs(2);
-/// One in so many steps without an event is checked like those with one.
-const UNTOLD: u64 = 16;

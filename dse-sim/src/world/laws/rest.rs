@@ -1,6 +1,6 @@
 //! What must hold once calls and faults have stopped: L1 quiet, L2 convergence.
 
-use dse_core::protocol::{Declaration, Key, LinkId, Match};
+use dse_core::protocol::{Declaration, Key, KeyExpr, LinkId, Match};
 
 use crate::world::{Node, World};
 
@@ -8,20 +8,26 @@ impl World {
     /// Checks every node.
     pub(in crate::world) fn check_all(&mut self) {
         for index in 0..self.nodes.len() {
-            self.check(index, true);
+            self.check(index);
         }
     }
 
-    /// Every member holds the union of all members' declarations, and every pair has one
-    /// link with an end at each (law L2).
+    /// Every member holds the union of all members' declarations, and every pair, of
+    /// members or of a guest and a member, has one link with an end at each (law L2).
     #[track_caller]
     pub fn assert_converged(&self) {
         let names = self.names_of_members();
         let members: Vec<_> = names.iter().map(String::as_str).collect();
         self.assert_converged_among(&members);
+        for guest in self.nodes.iter().filter(|node| node.is_guest()) {
+            for name in &members {
+                self.assert_linked(&guest.name, name);
+            }
+        }
     }
 
-    /// The same for the members of one side of a partition.
+    /// The same for these members, without a look at guests: those of one side of a
+    /// partition, or before a guest has asked who else there is.
     #[track_caller]
     pub fn assert_converged_among(&self, names: &[&str]) {
         let mut union: Vec<Match> =
@@ -32,11 +38,6 @@ impl World {
             assert!(found == union, "{name} knows {found:#?}\nbut there is {union:#?}");
             for other in names.iter().filter(|other| *other != name) {
                 self.assert_linked(name, other);
-            }
-        }
-        for guest in self.nodes.iter().filter(|node| node.is_guest()) {
-            for name in names {
-                self.assert_linked(&guest.name, name);
             }
         }
     }
@@ -51,11 +52,16 @@ impl World {
         assert_eq!(there, here, "{a} and {b} hold different links to each other");
     }
 
-    /// Nothing is left over: no request is out, and no link but those in use.
+    /// Nothing is left over: no request is out, no link but those in use, and no timer (law
+    /// L1).
     #[track_caller]
     pub fn assert_nothing_left_over(&self) {
-        for node in self.nodes.iter().filter(|node| node.is_running()) {
+        for node in self.nodes.iter().filter(|node| node.is_core()) {
+            let due = node.bus().poll_timeout();
+            assert!(due.is_none(), "L1: {} still waits: {due:?}", node.name);
             assert!(node.asked.is_empty(), "L4: {} is never told of a request", node.name);
+            let told = node.stats_asked.is_empty();
+            assert!(told, "L4: {} is never told of counters or why not", node.name);
             let used = node.mirror.linked().len();
             assert_eq!(node.ends.len(), used, "{}: link ends, and those in use", node.name);
         }
@@ -93,6 +99,17 @@ impl World {
             let wanted: Vec<_> = wanted.map(Key::to_string).collect();
             assert_eq!(self.wanted(from), wanted, "what is wanted of {from}");
         }
+    }
+
+    /// Has a node more to tell another of what it wants, once that one declares this key
+    /// (PROTOCOL.md §8.1)?
+    pub fn wants_more(&self, of: &str, at: &str, key: &Key) -> bool {
+        let own = &self.node(at).own;
+        let matters = |keys: &&KeyExpr| own.keys().any(|own| keys.matches(own));
+        let all = self.node(of).subscriptions.values();
+        let (told, untold): (Vec<_>, Vec<_>) = all.partition(matters);
+        let is_new = |keys: &&KeyExpr| keys.matches(key) && !told.iter().any(|t| t.includes(keys));
+        untold.iter().any(is_new)
     }
 
     /// The keys of a node that somebody wants, by what its events said.
