@@ -103,6 +103,16 @@ impl Setup {
         self.tunables.iter().map(|tunables| tunables.detect).max().unwrap_or_default()
     }
 
+    /// The longest pause that any node makes before it dials again.
+    pub fn longest_pause(&self) -> Duration {
+        self.tunables.iter().map(|tunables| tunables.redial.1).max().unwrap_or_default()
+    }
+
+    /// As many guests as any node takes.
+    pub fn fewest_guests(&self) -> usize {
+        self.tunables.iter().map(|tunables| tunables.guests_max).min().unwrap_or_default()
+    }
+
     /// The shortest time after which any node forgets another.
     pub fn soonest_forgotten(&self) -> Duration {
         self.tunables.iter().map(|tunables| tunables.forget_after).min().unwrap_or_default()

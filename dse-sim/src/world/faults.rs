@@ -134,14 +134,17 @@ impl World {
         self.slow.clear();
     }
 
-    /// Ends that would notice silence by a probe only notice it as they watch again.
-    pub fn end_blindness(&mut self) {
+    /// Ends that would notice silence by a probe only notice it as they watch again. True if
+    /// there were such.
+    pub fn end_blindness(&mut self) -> bool {
+        let mut were_blind = false;
         for index in 0..self.nodes.len() {
             for (link, side) in self.nodes[index].ends.clone() {
-                self.links[link].ends[side].blind = false;
+                were_blind |= std::mem::take(&mut self.links[link].ends[side].blind);
                 self.listen_for(link, side);
             }
         }
+        were_blind
     }
 
     /// Delivers the next message from one node to another, in whichever of their links
