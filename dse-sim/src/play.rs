@@ -100,7 +100,8 @@ impl Play {
         self.world.remark("all faults end");
         self.world.heal();
         self.world.end_slowness();
-        let blind = self.world.end_blindness();
+        self.world.end_blindness();
+        let half_open = self.world.any_half_open();
         let names: Vec<String> = self.world.nodes().iter().map(|n| n.name.clone()).collect();
         for name in &names {
             if self.world.runs(name) {
@@ -108,7 +109,7 @@ impl Play {
             }
         }
         // Nobody who lives is forgotten before, by whatever clock.
-        let settling = self.settling(blind);
+        let settling = self.settling(half_open);
         let forgetful = self.world.now() + settling >= self.setup.soonest_forgotten() * 9 / 10;
         self.contests_end();
         for member in self.cast.clone() {
@@ -168,9 +169,9 @@ impl Play {
 
     /// How long it takes at the most, once all faults have ended, until the members have met:
     /// a dial or a handshake under way may fail yet, and then comes the longest pause. Before
-    /// that an end that was blind has to notice that nobody is there.
-    fn settling(&self, blind: bool) -> Duration {
-        let noticing = if blind { LONGEST_SILENCE } else { Duration::ZERO };
+    /// that an end whose other end is gone has to notice that nobody is there.
+    fn settling(&self, half_open: bool) -> Duration {
+        let noticing = if half_open { LONGEST_SILENCE } else { Duration::ZERO };
         noticing + self.setup.longest_pause() * 11 / 10 + Duration::from_secs(10)
     }
 

@@ -256,6 +256,15 @@ impl ControlBus {
         }
     }
 
+    /// This node itself is behind a dialled link, which ends now: a seed or hint is of no
+    /// use. Of a member one endpoint is, as where two hosts call the same address theirs;
+    /// the others are tried (PROTOCOL.md §4.1).
+    pub(super) fn dial_met_myself(&mut self, target: &Target) {
+        if !matches!(target, Target::Peer(_)) {
+            self.drop_dial(target);
+        }
+    }
+
     /// A dialled link ended before it opened.
     pub(super) fn dial_fell(&mut self, target: &Target, link: LinkId, error: DialError) {
         let Some(course) = self.dials.targets.get(target) else { return };
@@ -453,7 +462,7 @@ impl ControlBus {
         }
     }
 
-    /// A seed or hint proved to be this node itself, or a peer was forgotten.
+    /// Whatever it is, it is dialled no more.
     pub(super) fn drop_dial(&mut self, target: &Target) {
         if let Some(dial) = self.dials.drop_target(target) {
             self.timers.clear(&Timer::Redial(dial));

@@ -32,7 +32,7 @@ impl ControlBus {
             }
             RejectReason::Yourself => {
                 if let Some(target) = link.target.clone() {
-                    self.drop_dial(&target);
+                    self.dial_met_myself(&target);
                 }
             }
             RejectReason::Leaving => {

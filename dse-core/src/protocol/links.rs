@@ -132,7 +132,7 @@ impl ControlBus {
 
     fn met_myself(&mut self, id: LinkId, hello: &Hello) {
         if let Some(target) = self.links.get(&id).and_then(|link| link.target.clone()) {
-            self.drop_dial(&target);
+            self.dial_met_myself(&target);
         }
         self.reject(id, hello.link_nonce, RejectReason::Yourself);
     }

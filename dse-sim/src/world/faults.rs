@@ -134,17 +134,23 @@ impl World {
         self.slow.clear();
     }
 
-    /// Ends that would notice silence by a probe only notice it as they watch again. True if
-    /// there were such.
-    pub fn end_blindness(&mut self) -> bool {
-        let mut were_blind = false;
+    /// Ends that would notice silence by a probe only notice it as they watch again.
+    pub fn end_blindness(&mut self) {
         for index in 0..self.nodes.len() {
             for (link, side) in self.nodes[index].ends.clone() {
-                were_blind |= std::mem::take(&mut self.links[link].ends[side].blind);
+                self.links[link].ends[side].blind = false;
                 self.listen_for(link, side);
             }
         }
-        were_blind
+    }
+
+    /// Does some node hold on to a link whose other end is gone?
+    pub fn any_half_open(&self) -> bool {
+        let mut ends = BTreeMap::new();
+        for link in self.nodes.iter().flat_map(|node| node.ends.keys()) {
+            *ends.entry(link).or_insert(0) += 1;
+        }
+        ends.values().any(|ends| *ends == 1)
     }
 
     /// Delivers the next message from one node to another, in whichever of their links

@@ -5,7 +5,7 @@
 //! | law | where |
 //! |---|---|
 //! | L1 quiet | `quiet`, and each scenario that runs until the bus is quiet |
-//! | L2 convergence | `mesh`, `../simulation.rs` |
+//! | L2 convergence | `mesh`, `dial`, `endpoints`, `../simulation.rs` |
 //! | L3 ownership | `index`, `clash`, and the world's own check after every step |
 //! | L4 answers | `requests`, `guests` |
 //! | L5 cost | `mesh` for joins and cold starts, `index` for changes, `watchers` for deaths, `quiet` for doing nothing |
@@ -16,6 +16,7 @@
 
 mod clash;
 mod dial;
+mod endpoints;
 mod guests;
 mod index;
 mod interest;

@@ -138,20 +138,6 @@ fn a_handshake_that_only_one_side_lost_does_not_hold_up_the_next() {
 }
 
 #[test]
-fn a_seed_that_is_oneself_is_given_up() {
-    let mut world = World::new(6);
-    world.start("a");
-    world.join("a", "a");
-    // By a name that it does not know for its own.
-    world.listen_also("a", endpoint("alias"));
-    world.join("a", "alias");
-    world.run_until_quiet();
-    assert!(world.now() < SECOND, "it was dialled again");
-    assert!(world.node("a").peers().is_empty());
-    assert!(world.ask("a", "**").complete, "alone, and sure of it");
-}
-
-#[test]
 fn nodes_whose_seeds_list_everyone_and_themselves_meet() {
     for seed in 0..20 {
         let mut world = World::with_latency(seed, jitter());
@@ -338,36 +324,6 @@ fn a_partition_longer_than_the_memory_heals_over_the_seeds() {
     world.assert_converged();
 }
 
-#[test]
-fn behind_one_address_the_right_node_is_found_by_another() {
-    let mut world = World::new(16);
-    for name in ["a", "b"] {
-        world.start_with(name, |config| {
-            config.endpoints = vec![endpoint("shared"), endpoint(name)];
-        });
-    }
-    world.join("b", "a");
-    for name in ["c", "d"] {
-        world.start(name);
-        world.join(name, "b");
-    }
-    world.run_until_quiet();
-    world.assert_converged();
-}
-
-#[test]
-fn endpoints_of_foreign_schemes_are_not_dialled() {
-    let mut world = World::new(17);
-    world.start_mesh(&["a"]);
-    world.start_with("b", |config| config.schemes = vec!["quic".into()]);
-    world.join("b", "a");
-    world.run_until_quiet();
-    assert!(world.node("b").linked().is_empty());
-    world.join("a", "b");
-    world.run_until_quiet();
-    world.assert_linked("a", "b");
-}
-
 /// What a stranger heard of whom the node at the other end has or dials.
 fn heard_census(world: &mut World, stranger: &str, link: LinkId) -> Vec<Span> {
     world.run_for(Duration::from_millis(10));
@@ -438,21 +394,6 @@ fn a_member_that_is_listed_in_another_incarnation_is_probed() {
         world.run_for(Duration::from_millis(800));
         assert_eq!(world.node("a").downs("b"), down);
     }
-}
-
-#[test]
-fn all_endpoints_of_a_member_are_tried() {
-    let mut world = World::new(33);
-    world.start("b");
-    world.start_with("c", |config| config.endpoints.insert(0, endpoint("silent")));
-    world.join("c", "b");
-    world.run_until_quiet();
-    // Another has taken that endpoint over and says nothing there.
-    world.start_stranger("silent");
-    world.start("a");
-    world.join("a", "b");
-    world.run_for(Duration::from_secs(10));
-    world.assert_linked("a", "c");
 }
 
 #[test]
