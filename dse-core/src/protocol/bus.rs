@@ -283,7 +283,7 @@ impl ControlBus {
             Message::Snapshot(snapshot) => return self.snapshot_received(node, snapshot),
             Message::Delta(delta) => return self.delta_received(node, delta),
             Message::Request(request) => self.request_received(link, &request),
-            Message::Answer(answer) => return self.answer_received(node, answer),
+            Message::Answer(answer) => return self.answer_received(link, node, answer),
             Message::Interest(interest) => return self.interest_received(link, node, interest),
             Message::InterestRefused(refused) => self.interest_refused(node, refused),
             Message::Leave(leave) => self.leave_received(link, node, &leave),

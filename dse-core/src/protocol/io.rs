@@ -482,8 +482,9 @@ pub struct Missing {
 /// Why a node did not answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 pub enum MissingReason {
-    /// It has a link and said nothing in time.
-    #[error("silent until the deadline")]
+    /// It has a link and did not answer in time: neither this request, nor those before it
+    /// for which this one was held back, if it was (PROTOCOL.md §7.1).
+    #[error("no answer by the deadline")]
     Silent,
     /// Its link fell before it answered.
     #[error("its link fell: {0}")]

@@ -30,6 +30,9 @@ pub const INDEX_BYTES: usize = 2 * 1024 * 1024;
 pub const PEERS_PER_BUS: usize = 4096;
 /// Most patterns in the interest that one node has in another.
 pub const PATTERNS_PER_INTEREST: usize = 1024;
+/// Most requests that a node has unanswered on a link. So many whole indexes fit what a
+/// link may have unsent.
+pub const UNANSWERED_REQUESTS: usize = 3;
 /// By how many others each member is watched closely.
 pub const WATCHERS: usize = 3;
 /// Longest control message, in bytes, envelope included. What is larger goes in

@@ -385,6 +385,7 @@ impl ControlBus {
         peer.index.new_link();
         peer.wants = super::interest::Wants::default();
         peer.sent = super::interest::SentInterest::default();
+        peer.asked = super::asked::Asked::default();
         peer.opened_at = self.now;
         let open = OpenLink { link: id, peer_nonce: hello.link_nonce };
         self.peers.open(&hello.node, open).map(|old| old.link)

@@ -4,6 +4,7 @@
 //! Start reading at [`io`](self) (what goes in and comes out: [`Input`],
 //! [`Output`], [`Command`], [`Event`]), then at [`ControlBus`].
 
+mod asked;
 mod bus;
 mod census;
 mod clash;

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use serde::Serialize;
 
+use super::asked::Asked;
 use super::census::Start;
 use super::index::PeerIndex;
 use super::interest::{SentInterest, Wants};
@@ -34,6 +35,8 @@ pub(super) struct Peer {
     pub(super) routes: BTreeSet<Key>,
     /// What we told it that we want, on its open link.
     pub(super) sent: SentInterest,
+    /// What we asked it, on its open link.
+    pub(super) asked: Asked,
 }
 
 /// The one link with a peer that is in use.
@@ -56,6 +59,7 @@ impl Peer {
             wants: Wants::default(),
             routes: BTreeSet::new(),
             sent: SentInterest::default(),
+            asked: Asked::default(),
         }
     }
 

@@ -54,6 +54,8 @@ struct Ask {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 enum AskState {
     Unreached,
+    /// Linked, and has others to answer first.
+    Held,
     Asked,
     Answered,
     Missing(MissingReason),
@@ -80,7 +82,7 @@ impl Ask {
     }
 
     fn is_pending(&self) -> bool {
-        matches!(self.state, AskState::Unreached | AskState::Asked)
+        matches!(self.state, AskState::Unreached | AskState::Held | AskState::Asked)
     }
 }
 
@@ -109,18 +111,37 @@ impl ControlBus {
         }
     }
 
+    /// Asks a peer, at once or when it has answered others (PROTOCOL.md §7.1).
     fn ask(&mut self, id: u64, link: LinkId, node: &NodeId) {
         let Some(outstanding) = self.requests.by_id.get_mut(&id) else { return };
-        let Some(peer) = self.peers.get(node) else { return };
+        let Some(peer) = self.peers.get_mut(node) else { return };
         let incarnation = Some(peer.info.incarnation);
         let ask =
             outstanding.asks.entry(node.clone()).or_insert_with(|| Ask::new(AskState::Unreached));
         if ask.state == AskState::Answered && ask.incarnation == incarnation {
             return;
         }
-        *ask = Ask { incarnation, ..Ask::new(AskState::Asked) };
+        *ask = Ask { incarnation, ..Ask::new(AskState::Held) };
+        if peer.asked.ask(id) {
+            self.send_request(id, link, node);
+        }
+    }
+
+    fn send_request(&mut self, id: u64, link: LinkId, node: &NodeId) {
+        let Some(outstanding) = self.requests.by_id.get_mut(&id) else { return };
+        if let Some(ask) = outstanding.asks.get_mut(node) {
+            ask.state = AskState::Asked;
+        }
         let request = Request { request: id, keys: outstanding.keys.clone() };
         self.outbox.send(link, &Message::Request(request));
+    }
+
+    /// A peer has answered a request, in time or not: the next may go out.
+    fn request_answered(&mut self, id: u64, link: LinkId, node: &NodeId) {
+        let Some(peer) = self.peers.get_mut(node) else { return };
+        if let Some(next) = peer.asked.answered(id) {
+            self.send_request(next, link, node);
+        }
     }
 
     /// A link opened: whoever is behind it is asked what is still being asked.
@@ -182,7 +203,7 @@ impl ControlBus {
     pub(super) fn request_lost(&mut self, node: &NodeId, error: &str) {
         for outstanding in self.requests.by_id.values_mut() {
             if let Some(ask) = outstanding.asks.get_mut(node)
-                && ask.state == AskState::Asked
+                && matches!(ask.state, AskState::Held | AskState::Asked)
             {
                 ask.state = AskState::Missing(MissingReason::Fell(error.to_string()));
             }
@@ -228,9 +249,19 @@ impl ControlBus {
 
     pub(super) fn answer_received(
         &mut self,
+        link: LinkId,
         node: &NodeId,
         answer: Answer,
     ) -> Result<(), &'static str> {
+        let (request, last) = (answer.request, answer.last);
+        self.take_answer(node, answer)?;
+        if last {
+            self.request_answered(request, link, node);
+        }
+        Ok(())
+    }
+
+    fn take_answer(&mut self, node: &NodeId, answer: Answer) -> Result<(), &'static str> {
         // An answer that comes after the deadline is nobody's fault.
         let Some(outstanding) = self.requests.by_id.get_mut(&answer.request) else { return Ok(()) };
         let asked = outstanding.asks.get_mut(node).filter(|ask| ask.state == AskState::Asked);
@@ -328,6 +359,9 @@ impl ControlBus {
             ..Report::default()
         };
         for (node, ask) in outstanding.asks {
+            if let Some(peer) = self.peers.get_mut(&node) {
+                peer.asked.over(id);
+            }
             let reason = match ask.state {
                 AskState::Answered => {
                     report.answered += 1;
@@ -340,7 +374,7 @@ impl ControlBus {
                     report.matches.extend(matches);
                     continue;
                 }
-                AskState::Asked => MissingReason::Silent,
+                AskState::Held | AskState::Asked => MissingReason::Silent,
                 AskState::Unreached => {
                     MissingReason::Unreachable("no link came about in time".into())
                 }

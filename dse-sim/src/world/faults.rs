@@ -1,5 +1,6 @@
 //! What befalls nodes and links.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::network::Lane;

@@ -7,13 +7,14 @@
 //! | L1 quiet | `quiet`, and each scenario that runs until the bus is quiet |
 //! | L2 convergence | `mesh`, `dial`, `endpoints`, `../simulation.rs` |
 //! | L3 ownership | `index`, `clash`, and the world's own check after every step |
-//! | L4 answers | `requests`, `guests` |
+//! | L4 answers | `requests`, `backlog`, `guests` |
 //! | L5 cost | `mesh` for joins and cold starts, `index` for changes, `watchers` for deaths, `quiet` for doing nothing |
 //! | L6 bounds | `limits` |
 //! | L7 determinism | `../simulation.rs` |
 //!
 //! L8 and L9 are the data plane's.
 
+mod backlog;
 mod clash;
 mod dial;
 mod endpoints;
