@@ -1,9 +1,9 @@
-//! Dialling: one task a dial.
+//! Dialling: one task a dial, and not too many at a time.
 
 use tokio::task::JoinError;
 
 use super::driver::Driver;
-use super::limits::DIAL_TIMEOUT;
+use super::limits::{DIAL_TIMEOUT, DIALS, DIALS_IN_LINE};
 use crate::protocol::{DialId, Endpoint, Input};
 use crate::transport::{Link, TransportError};
 
@@ -14,8 +14,23 @@ pub(super) struct Dialled {
 }
 
 impl Driver {
+    /// Begins the dials for which there is room, in the order in which the bus asked for
+    /// them, without those that it gave up meanwhile (PROTOCOL.md §11).
+    pub(super) fn dial_in_line(&mut self) {
+        if self.dials_in_line.len() > DIALS_IN_LINE {
+            self.dials_in_line.retain(|(dial, _)| self.core.is_dialling(*dial));
+        }
+        while self.dials.len() + self.links.dialling() < DIALS
+            && let Some((dial, endpoint)) = self.dials_in_line.pop_front()
+        {
+            if self.core.is_dialling(dial) {
+                self.dial(dial, endpoint);
+            }
+        }
+    }
+
     /// Connects in a task of its own; the outcome comes back as an input.
-    pub(super) fn dial(&mut self, dial: DialId, endpoint: Endpoint) {
+    fn dial(&mut self, dial: DialId, endpoint: Endpoint) {
         let transport = match self.transports.of(&endpoint) {
             Ok(transport) => transport.clone(),
             Err(error) => {

@@ -97,6 +97,8 @@ pub(super) struct Driver {
     /// By where they listen.
     listeners: Tasks<Vec<Endpoint>, Option<TransportError>>,
     pub(super) dials: Tasks<DialId, Dialled>,
+    /// What is to be dialled once there is room.
+    pub(super) dials_in_line: VecDeque<(DialId, Endpoint)>,
     pub(super) links: Links,
     link_events: mpsc::Receiver<LinkEvent>,
     pub(super) plane: Arc<Plane>,
@@ -141,6 +143,7 @@ impl Driver {
             accepted,
             listeners,
             dials: Tasks::new(),
+            dials_in_line: VecDeque::new(),
             links: Links::new(setup.probe, events),
             link_events,
             plane: data.plane,
@@ -202,7 +205,7 @@ impl Driver {
             Some((endpoints, ended)) = self.listeners.next() => {
                 self.listener_ended(endpoints, ended);
             }
-            Some(accepted) = self.accepted.recv(), if self.links.opening() < OPENING_LINKS => {
+            Some(accepted) = self.accepted.recv(), if self.links.accepting() < OPENING_LINKS => {
                 self.accepted(accepted);
             }
             () = timer => self.timeout(),
@@ -292,6 +295,7 @@ impl Driver {
         if let Some(link) = fallen {
             self.links.remove(link);
         }
+        self.dial_in_line();
     }
 
     pub(super) fn notice(&self, notice: Notice) {

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::protocol::limits::PEERS_PER_BUS;
+
 /// Calls that may wait for the control task before a caller waits, too.
 pub(super) const CALLS_QUEUED: usize = 256;
 /// Requests of this node, for declarations and for counters, that may be out at a time.
@@ -24,12 +26,19 @@ pub(super) const CONTROL_QUEUE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Links that wait for the control task before a listener waits, too.
 pub(super) const ACCEPTED_QUEUED: usize = 16;
-/// Links that may stand without being open before no more are accepted. Each opens or
-/// falls within [`HANDSHAKE_TIMEOUT`](crate::protocol::limits::HANDSHAKE_TIMEOUT).
+/// Links that were accepted and may stand without being open before no more are accepted.
+/// Each opens or falls within
+/// [`HANDSHAKE_TIMEOUT`](crate::protocol::limits::HANDSHAKE_TIMEOUT).
 pub(super) const OPENING_LINKS: usize = 256;
 /// How long a listener rests after it refused a peer, so that a flood of bad ones fills
 /// neither the processor nor the log.
 pub(super) const REST_AFTER_REFUSAL: Duration = Duration::from_millis(10);
+/// Dials that may be under way, each until its link is open or gone. A peer may list
+/// members without end, and each dial takes sockets.
+pub(super) const DIALS: usize = 128;
+/// Dials that may wait in line until those are dropped from it that the bus gave up
+/// meanwhile. More than the bus ever wants at a time.
+pub(super) const DIALS_IN_LINE: usize = PEERS_PER_BUS * 4;
 /// How long a dial may take.
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 

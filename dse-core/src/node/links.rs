@@ -22,7 +22,9 @@ pub(super) struct DataLane {
 /// All links by their numbers.
 pub(super) struct Links {
     links: BTreeMap<LinkId, Entry>,
-    opening: usize,
+    /// Of those that are not open yet: how many were accepted, and how many dialled.
+    accepting: usize,
+    dialling: usize,
     last: u64,
     common: Common,
 }
@@ -30,6 +32,7 @@ pub(super) struct Links {
 struct Entry {
     transport: &'static str,
     remote: Box<str>,
+    dialled: bool,
     /// None once the link fell or is being closed.
     handle: Option<LinkHandle>,
     stage: Stage,
@@ -46,7 +49,7 @@ enum Stage {
 impl Links {
     pub(super) fn new(probe: ProbeConfig, events: mpsc::Sender<LinkEvent>) -> Self {
         let common = Common::new(probe, CONTROL_QUEUE_BYTES, events);
-        Self { links: BTreeMap::new(), opening: 0, last: 0, common }
+        Self { links: BTreeMap::new(), accepting: 0, dialling: 0, last: 0, common }
     }
 
     /// A link stands, that this node dialled or accepted: numbers it and starts its
@@ -58,12 +61,13 @@ impl Links {
             link;
         let handle = supervise(id, control_sender, control_receiver, dialled, &self.common);
         let data = DataLane { sender: data_sender, receiver: data_receiver };
-        self.opening += 1;
+        *self.opening(dialled) += 1;
         self.links.insert(
             id,
             Entry {
                 transport,
                 remote: remote.into(),
+                dialled,
                 handle: Some(handle),
                 stage: Stage::Opening(data),
                 graceful: false,
@@ -72,9 +76,18 @@ impl Links {
         id
     }
 
-    /// How many are not open yet.
-    pub(super) fn opening(&self) -> usize {
-        self.opening
+    /// How many that this node accepted are not open yet.
+    pub(super) fn accepting(&self) -> usize {
+        self.accepting
+    }
+
+    /// How many that this node dialled are not open yet.
+    pub(super) fn dialling(&self) -> usize {
+        self.dialling
+    }
+
+    fn opening(&mut self, dialled: bool) -> &mut usize {
+        if dialled { &mut self.dialling } else { &mut self.accepting }
     }
 
     /// How many there are.
@@ -107,14 +120,13 @@ impl Links {
     /// The peer is known: hands out the data lane, unless the link fell meanwhile.
     pub(super) fn open(&mut self, link: LinkId, node: NodeId) -> Option<(DataLane, &LinkHandle)> {
         let entry = self.links.get_mut(&link)?;
-        let handle = entry.handle.as_ref()?;
-        match std::mem::replace(&mut entry.stage, Stage::Open(node)) {
-            Stage::Opening(data) => {
-                self.opening -= 1;
-                Some((data, handle))
-            }
-            Stage::Open(_) => None,
-        }
+        entry.handle.as_ref()?;
+        let Stage::Opening(data) = std::mem::replace(&mut entry.stage, Stage::Open(node)) else {
+            return None;
+        };
+        let dialled = entry.dialled;
+        *self.opening(dialled) -= 1;
+        Some((data, self.handle(link)?))
     }
 
     /// The node said good-bye on its link, which will fall soon.
@@ -148,7 +160,7 @@ impl Links {
     pub(super) fn remove(&mut self, link: LinkId) -> bool {
         let Some(entry) = self.links.remove(&link) else { return false };
         if matches!(entry.stage, Stage::Opening(_)) {
-            self.opening -= 1;
+            *self.opening(entry.dialled) -= 1;
         }
         entry.graceful
     }

@@ -13,7 +13,7 @@ use crate::protocol::{
 impl Driver {
     pub(super) fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Connect { dial, endpoint } => self.dial(dial, endpoint),
+            Output::Connect { dial, endpoint } => self.dials_in_line.push_back((dial, endpoint)),
             Output::Disconnect { link } => self.links.close(link),
             Output::Send { link, bytes } => {
                 if let Err(full) = self.links.send(link, &bytes) {

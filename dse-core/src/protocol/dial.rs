@@ -221,6 +221,12 @@ impl ControlBus {
         self.outbox.push(Output::Connect { dial, endpoint });
     }
 
+    /// Is a [`Connect`](Output::Connect) still wanted? One that is carried out all the same
+    /// makes a link like any other.
+    pub fn is_dialling(&self, dial: DialId) -> bool {
+        self.dials.attempts.contains_key(&dial)
+    }
+
     /// The pause before a target is over.
     pub(super) fn redial(&mut self, dial: DialId) {
         if let Some(target) = self.dials.attempts.remove(&dial) {

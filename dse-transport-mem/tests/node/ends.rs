@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use dse_core::node::{Node, Notice, Stopped};
-use dse_core::protocol::Incarnation;
+use dse_core::protocol::{Incarnation, Member, Members, Message};
 use dse_core::transport::Transport;
 use dse_transport_mem::{MemScope, MemTransport};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::support::{TIMEOUT, builder, endpoint, in_time, linked, start, transport, until};
+use crate::raw::Raw;
+use crate::support::{TIMEOUT, builder, endpoint, id, in_time, linked, start, transport, until};
 
 #[tokio::test(start_paused = true)]
 async fn leaving_takes_no_time_and_fails_all_calls_from_then_on() {
@@ -136,6 +137,40 @@ async fn links_that_never_open_keep_nobody_out_for_long() {
     let _b = start(&scope, "b", &["a"]).await;
     linked(&a, 1).await;
     until("the silent ones gone", async || a.stats().await.unwrap().links == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_that_a_peer_made_up_keep_nobody_out() {
+    let scope = MemScope::new();
+    let _a = start(&scope, "a", &[]).await;
+    // All are said to be here, where every link is taken and nothing said.
+    let mut door = MemTransport::new(&scope).bind(&endpoint("door")).await.unwrap();
+    let mut liar = Raw::open(&scope, "liar", 1, "a").await;
+    let made_up = |number| Member {
+        node: id(&format!("made-up-{number}")),
+        incarnation: Incarnation(1),
+        endpoints: vec![endpoint("door")],
+    };
+    let members = (0..300).map(made_up).collect();
+    liar.say(&Message::Members(Members { request: None, last: true, members })).await;
+    let mut taken = Vec::new();
+    let moment = Duration::from_millis(20);
+    while let Ok(link) = tokio::time::timeout(moment, door.accept()).await {
+        taken.push(link.unwrap());
+    }
+    let began = tokio::time::Instant::now();
+    let b = start(&scope, "b", &["a"]).await;
+    linked(&b, 1).await;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(taken.len(), 128, "as many as are dialled at a time");
+    // The others were waiting in line. Nobody is dialled again so soon.
+    let mut dialled = taken.len();
+    drop(taken);
+    while let Ok(link) = tokio::time::timeout(moment, door.accept()).await {
+        drop(link.unwrap());
+        dialled += 1;
+    }
+    assert_eq!(dialled, 300);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,5 +4,6 @@ mod bus;
 mod data;
 mod ends;
 mod faults;
+mod raw;
 mod start;
 mod support;
