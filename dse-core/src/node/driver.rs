@@ -25,7 +25,7 @@ use super::link::{LinkEvent, LinkEventKind};
 use super::links::Links;
 use super::listen::{Accepted, listen};
 use super::notices::Notice;
-use super::plane::{LinkFault, Plane, PlaneConfig, PlaneRequest};
+use super::plane::{LaneError, LinkFault, Plane, PlaneConfig, PlaneRequest};
 use super::probe::ProbeConfig;
 use super::stopped::Stopped;
 use super::tasks::Tasks;
@@ -193,10 +193,7 @@ impl Driver {
                     self.link_event(event);
                 }
             }
-            Some(fault) = self.plane_faults.recv() => {
-                self.fell(fault.link, fault.error.to_string());
-                self.settle();
-            }
+            Some(fault) = self.plane_faults.recv() => self.data_lane_failed(fault),
             Some(request) = self.plane_requests.recv() => self.plane_request(request),
             Some(_) = self.finishing.join_next() => {
                 self.feed(Input::Command(Command::Leave));
@@ -257,6 +254,22 @@ impl Driver {
             LinkEventKind::Probed => self.feed(Input::Probed { link }),
             LinkEventKind::Down(error) => {
                 self.fell(link, error);
+                self.settle();
+            }
+        }
+    }
+
+    /// What a peer sent that cannot be true ends its link. That the lane ended by itself
+    /// does not yet: the other lane ends, too, and what the peer said there last may be
+    /// under way, be it that it leaves or why it refuses this node.
+    fn data_lane_failed(&mut self, fault: LinkFault) {
+        let error = fault.error.to_string();
+        match fault.error {
+            LaneError::Transport(TransportError::Closed(_) | TransportError::Lost(_)) => {
+                self.links.data_lane_ended(fault.link, error);
+            }
+            _ => {
+                self.fell(fault.link, error);
                 self.settle();
             }
         }

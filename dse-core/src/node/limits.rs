@@ -42,6 +42,9 @@ pub(super) const DIALS_IN_LINE: usize = PEERS_PER_BUS * 4;
 /// How long a dial may take.
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a link whose data lane ended is kept for the last words on its control lane. A
+/// peer that closes a link takes a second at most to deliver them.
+pub(super) const DATA_LANE_LOST_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a node that leaves waits for its subscribers to take what was published.
 pub(super) const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a node that stops waits for the last words on its links.

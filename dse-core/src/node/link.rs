@@ -140,6 +140,12 @@ impl LinkHandle {
         self.order(|orders| orders.probe = true);
     }
 
+    /// The link's data lane ended, for this reason. The peer is probed, and what it still
+    /// says is told; [`LinkEventKind::Down`] follows within two seconds.
+    pub(crate) fn data_lane_ended(&self, error: String) {
+        self.order(|orders| orders.data_lane_ended = Some(error));
+    }
+
     /// Delivers what was queued, then closes the lane, within a second. No event
     /// follows but those that are in the channel already.
     pub(crate) fn close(self) {
@@ -219,6 +225,7 @@ struct Orders {
     bytes: usize,
     watch: Option<Watch>,
     probe: bool,
+    data_lane_ended: Option<String>,
     ending: Option<Ending>,
     waker: Option<Waker>,
 }

@@ -117,6 +117,13 @@ impl Links {
         }
     }
 
+    /// The link is about to fall. It does so once what came on the control lane is told.
+    pub(super) fn data_lane_ended(&self, link: LinkId, error: String) {
+        if let Some(handle) = self.handle(link) {
+            handle.data_lane_ended(error);
+        }
+    }
+
     /// The peer is known: hands out the data lane, unless the link fell meanwhile.
     pub(super) fn open(&mut self, link: LinkId, node: NodeId) -> Option<(DataLane, &LinkHandle)> {
         let entry = self.links.get_mut(&link)?;

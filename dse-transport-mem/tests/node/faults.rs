@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dse_core::node::{Node, NodeError, Notice};
-use dse_core::protocol::{Endpoint, StatsError};
+use dse_core::node::{Change, Node, NodeError, Notice, Watch};
+use dse_core::protocol::{Endpoint, Leave, LeaveReason, Message, StatsError};
 use dse_core::transport::{Capabilities, Link, Listener, Transport, TransportError};
 use dse_transport_mem::{MemScope, MemTransport};
 use tokio::task::JoinSet;
 
-use crate::support::{endpoint, id, in_time, linked, start, transport, until};
+use crate::raw::Raw;
+use crate::support::{changes_until, endpoint, id, in_time, linked, start, transport, until};
 
 /// The mem transport, with faults.
 struct Faulty {
@@ -116,4 +117,43 @@ async fn requests_beyond_the_limit_are_refused() {
     while let Some(asked) = in_time("an end", asking.join_next()).await {
         assert!(asked.unwrap().is_ok_and(|report| !report.complete));
     }
+}
+
+/// Reads of the end of a peer.
+async fn end_of(watch: &mut Watch) -> Change {
+    let ended =
+        |change: &Change| matches!(change, Change::NodeLeft { .. } | Change::NodeDown { .. });
+    changes_until(watch, ended).await.pop().unwrap()
+}
+
+#[tokio::test]
+async fn the_last_words_of_a_link_are_heard_though_both_lanes_end_at_once() {
+    let scope = MemScope::new();
+    let a = start(&scope, "a", &[]).await;
+    let mut watch = a.watch("**").await.unwrap();
+    for round in 1..=200 {
+        let mut peer = Raw::open(&scope, "peer", round, "a").await;
+        peer.say(&Message::Leave(Leave { reason: LeaveReason::Asked })).await;
+        drop(peer);
+        let ended = end_of(&mut watch).await;
+        assert!(matches!(ended, Change::NodeLeft { .. }), "round {round}: {ended:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_without_a_data_lane_falls_soon_though_the_peer_lives() {
+    let scope = MemScope::new();
+    let a = start(&scope, "a", &[]).await;
+    let mut watch = a.watch("**").await.unwrap();
+    let mut peer = Raw::open(&scope, "peer", 1, "a").await;
+    peer.drop_data_lane();
+    let began = tokio::time::Instant::now();
+    let (ended, ()) = tokio::join!(end_of(&mut watch), peer.live());
+    match ended {
+        Change::NodeDown { error, .. } => assert!(error.contains("data lane"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(1), "as long as a peer may take for last words: {took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
 }

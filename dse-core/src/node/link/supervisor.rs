@@ -12,7 +12,9 @@ use bytes::{Buf, Bytes};
 use super::lane::Lane;
 use super::outlet::{NoDriver, Outlet};
 use super::{Activity, BEAT, Common, Ending, LinkEventKind, MESSAGE, PING, PONG, Shared, cost};
+use crate::node::limits::DATA_LANE_LOST_TIMEOUT;
 use crate::node::probe::{Act, ProbeConfig, Prober, lazy_every};
+use crate::protocol::Instant;
 use crate::transport::{Received, TransportError};
 
 /// What the task of a link holds.
@@ -31,6 +33,13 @@ pub(super) struct Supervisor {
     activity: Arc<Activity>,
     probe: ProbeConfig,
     links: Counted,
+    doomed: Option<Doomed>,
+}
+
+/// The data lane has ended: so will the link, once the peer's last words are read.
+struct Doomed {
+    why: String,
+    at: Instant,
 }
 
 impl Supervisor {
@@ -54,6 +63,7 @@ impl Supervisor {
             activity,
             probe,
             links: Counted::new(common.count.clone()),
+            doomed: None,
         }
     }
 
@@ -100,8 +110,7 @@ impl Supervisor {
                 continue;
             }
             // A timer that is early by now costs less than one that moves with each frame.
-            let deadline =
-                self.activity.origin + Duration::from_nanos(self.prober.deadline().as_nanos());
+            let deadline = self.activity.origin + Duration::from_nanos(self.deadline().as_nanos());
             if deadline < timer.deadline() || timer.is_elapsed() {
                 timer.as_mut().reset(deadline);
             }
@@ -122,6 +131,11 @@ impl Supervisor {
         }
         if std::mem::take(&mut orders.probe) {
             self.prober.probe(now);
+        }
+        if let Some(error) = orders.data_lane_ended.take() {
+            let why = format!("its data lane ended: {error}");
+            self.doomed = Some(Doomed { why, at: now + DATA_LANE_LOST_TIMEOUT });
+            self.prober.hint(now);
         }
         match orders.ending? {
             Ending::Close => Some(End::Closed),
@@ -193,7 +207,17 @@ impl Supervisor {
                 Act::Unanswered => return Err("the peer did not answer a probe".into()),
             }
         }
-        Ok(())
+        match &self.doomed {
+            Some(doomed) if now >= doomed.at && !self.prober.is_deaf() => Err(doomed.why.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// When there is something to do at the latest.
+    fn deadline(&self) -> Instant {
+        // As long as this side does not read, last words may be waiting.
+        let doomed = self.doomed.as_ref().filter(|_| !self.prober.is_deaf());
+        doomed.map(|doomed| doomed.at).into_iter().fold(self.prober.deadline(), Instant::min)
     }
 
     fn send(&mut self, cx: &mut Context<'_>) -> Result<(), TransportError> {
@@ -226,7 +250,11 @@ impl Supervisor {
     fn can_read_again(&mut self) -> bool {
         let can = self.prober.is_deaf() && self.inbox_bytes <= self.queue_bytes / 2;
         if can {
-            self.prober.set_deaf(false, self.activity.now());
+            let now = self.activity.now();
+            self.prober.set_deaf(false, now);
+            if let Some(doomed) = &mut self.doomed {
+                doomed.at = now + DATA_LANE_LOST_TIMEOUT;
+            }
         }
         can
     }
