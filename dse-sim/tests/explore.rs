@@ -29,7 +29,7 @@ fn a_world_is_searched_whole_and_the_same_twice() {
 /// quiet. A network that does so must be found out, in a change as in a handshake.
 #[test]
 fn a_network_that_drops_one_message_in_silence_is_found_out() {
-    for name in ["both-dial", "change", "newcomer", "clash"] {
+    for name in ["both-dial", "change", "newcomer", "three-ask", "clash"] {
         let outcome = search(&world(name, Faults { drops: 1, ..Faults::default() }), usize::MAX);
         let (broken, story) = outcome.broken.expect(name);
         let dropped = story.iter().filter(|line| line.contains("DROPPED")).count();

@@ -1,10 +1,12 @@
 //! The exhaustive check: all that can happen in a small world, each state once.
 
 pub mod args;
+mod asked;
 mod canon;
 mod choice;
 mod clock;
 mod graph;
+mod heard;
 mod link;
 mod node;
 mod plot;

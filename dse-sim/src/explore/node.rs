@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use dse_core::protocol::{
     Command, Config, ControlBus, Declaration, Event, Incarnation, Input, Instant, Key, KeyExpr,
-    LinkId, Match, Output, Role, StopReason, SubscriptionId, Ticket,
+    LinkId, Match, Member, NodeId, Output, Role, StopReason, SubscriptionId,
 };
 
 use super::canon::{Canon, Known, Row};
@@ -15,6 +15,9 @@ use super::plot::Wish;
 use crate::world::{Mirror, expr, kind_of};
 
 pub(super) type Index = BTreeMap<Key, Declaration>;
+
+/// A moment in the history of a place: which life, and which of its indexes.
+pub(super) type Moment = (usize, usize);
 
 /// A place and the process that runs there, if one does.
 #[derive(Clone)]
@@ -32,12 +35,12 @@ pub(super) struct Node {
     /// What it declares itself.
     pub(super) own: Index,
     pub(super) subscriptions: BTreeMap<SubscriptionId, KeyExpr>,
-    /// What it asked the bus, and whether it was answered.
-    pub(super) asked: BTreeMap<Ticket, bool>,
-    /// Every index that each of its lives has had.
-    pub(super) history: Vec<(Incarnation, Vec<Index>)>,
+    /// The indexes that each of its lives has had, in order.
+    history: Vec<(Incarnation, Vec<Index>)>,
     /// The links that its core may name.
     links: BTreeSet<LinkId>,
+    /// Whom a link lists that it has no link with: it may dial these (PROTOCOL.md §4.5).
+    listed: BTreeSet<(LinkId, NodeId)>,
     commands: u64,
     written: Written,
 }
@@ -68,9 +71,9 @@ impl Node {
             mirror: Mirror::default(),
             own: Index::new(),
             subscriptions: BTreeMap::new(),
-            asked: BTreeMap::new(),
             history: Vec::new(),
             links: BTreeSet::new(),
+            listed: BTreeSet::new(),
             commands: 0,
             written: Written::default(),
         }
@@ -107,11 +110,28 @@ impl Node {
     /// The next command of its application.
     pub(super) fn command(&mut self, wish: Wish) -> Command {
         self.commands += 1;
-        let command = wish.command(self.commands);
-        if let Command::Request { ticket, .. } = &command {
-            self.asked.insert(*ticket, false);
+        wish.command(self.commands)
+    }
+
+    /// How far its history is. Where nothing runs, the next life is still to come.
+    pub(super) fn moment(&self) -> Moment {
+        match self.history.last() {
+            Some((_, indexes)) if self.runs() => (self.history.len() - 1, indexes.len() - 1),
+            _ => (self.history.len(), 0),
         }
-        command
+    }
+
+    /// The indexes that it had from then on, in order.
+    pub(super) fn indexes(
+        &self,
+        from: Moment,
+    ) -> impl Iterator<Item = (Moment, Incarnation, &Index)> {
+        let lives = self.history.iter().enumerate().skip(from.0);
+        lives.flat_map(move |(life, (incarnation, indexes))| {
+            let first = if life == from.0 { from.1 } else { 0 };
+            let indexes = indexes.iter().enumerate().skip(first);
+            indexes.map(move |(at, index)| ((life, at), *incarnation, index))
+        })
     }
 
     /// Hands the core an input and holds what comes out against what must hold.
@@ -139,7 +159,30 @@ impl Node {
         self.settle(wish, &outputs);
         self.check_events(&outputs)?;
         self.check_state()?;
+        self.keep_lists(&outputs);
         Ok(outputs)
+    }
+
+    /// A message on a link names members.
+    pub(super) fn is_listed(&mut self, link: LinkId, members: &[Member]) {
+        self.listed.extend(members.iter().map(|member| (link, member.node.clone())));
+    }
+
+    /// A link that opens counts as one that lists whom this node dials.
+    fn keep_lists(&mut self, outputs: &[Output]) {
+        for output in outputs {
+            if let Output::Event(Event::LinkOpened { link, .. }) = output {
+                let also: Vec<_> = self.listed.iter().map(|(_, of)| (*link, of.clone())).collect();
+                self.listed.extend(also);
+            }
+        }
+        let (links, linked) = (&self.links, self.mirror.linked());
+        self.listed.retain(|(link, of)| links.contains(link) && !linked.contains_key(of));
+    }
+
+    /// May it try to reach a node that it knows nothing of but the name?
+    pub(super) fn knows_by_name(&self, id: &NodeId) -> bool {
+        self.listed.iter().any(|(_, of)| of == id)
     }
 
     /// The core names only links that it has.
@@ -188,24 +231,19 @@ impl Node {
             _ => return,
         }
         if let Some((_, indexes)) = self.history.last_mut()
-            && !indexes.contains(&self.own)
+            && indexes.last() != Some(&self.own)
         {
             indexes.push(self.own.clone());
         }
     }
 
-    /// Each event fits those before it, and each request is answered once.
+    /// Each event fits those before it.
     fn check_events(&mut self, outputs: &[Output]) -> Result<(), String> {
         let Some(core) = &self.core else { return Ok(()) };
         for output in outputs {
             let Output::Event(event) = output else { continue };
-            match event {
-                Event::Stopped { reason } => self.stopped = Some(reason.clone()),
-                Event::Answered { ticket, .. } => match self.asked.get_mut(ticket) {
-                    Some(answered) if !*answered => *answered = true,
-                    _ => return Err(format!("{event:?} comes twice or unasked")),
-                },
-                _ => {}
+            if let Event::Stopped { reason } = event {
+                self.stopped = Some(reason.clone());
             }
             // A node that leaves tells no more of others.
             if !self.leaving {
@@ -301,8 +339,8 @@ impl Node {
         if let Some(core) = &self.core {
             canon.write(&self.own);
             canon.write(&self.subscriptions);
-            canon.write(&self.asked);
             canon.write(&self.mirror);
+            canon.write(&self.listed);
             canon.write(&**core);
         }
         let known = canon.end_node();

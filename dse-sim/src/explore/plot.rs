@@ -112,6 +112,12 @@ impl Wish {
 }
 
 impl Plot {
+    /// The places that claim an id.
+    pub(super) fn holders<'a>(&'a self, id: &'a str) -> impl Iterator<Item = usize> + 'a {
+        let places = self.places.iter().enumerate();
+        places.filter(move |(_, place)| place.id == id).map(|(at, _)| at)
+    }
+
     pub(super) fn config(&self, place: usize, life: usize) -> Config {
         let Place { name, id: node, role, lives, .. } = &self.places[place];
         let mut config = crate::world::member(node, lives[life]);

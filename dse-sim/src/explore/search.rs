@@ -8,7 +8,7 @@ use super::canon::Print;
 use super::choice::Choice;
 use super::graph::Graph;
 use super::plot::Plot;
-use super::settled::{settled, somebody_is_down};
+use super::settled::{settled, somebody_is_sought};
 use super::state::{Broken, State};
 use super::story::Story;
 use super::turn::Scene;
@@ -63,7 +63,7 @@ struct Trace {
 #[derive(Clone, Copy, Default)]
 struct Marks {
     settled: bool,
-    somebody_is_down: bool,
+    somebody_is_sought: bool,
 }
 
 struct Search<'a> {
@@ -132,7 +132,7 @@ impl<'a> Search<'a> {
             self.traces.push(trace);
             self.marks.push(Marks {
                 settled: settled(self.plot, &state).is_ok(),
-                somebody_is_down: somebody_is_down(&state),
+                somebody_is_sought: somebody_is_sought(self.plot, &state),
             });
             self.next.push_back(state);
         }
@@ -153,8 +153,8 @@ impl<'a> Search<'a> {
             }
             rests += component.states.len();
             for state in &component.states {
-                let Marks { settled, somebody_is_down } = marks[*state as usize];
-                let why = match (settled, component.is_loop && !somebody_is_down) {
+                let Marks { settled, somebody_is_sought } = marks[*state as usize];
+                let why = match (settled, component.is_loop && !somebody_is_sought) {
                     (false, _) => "all comes to its end here",
                     (true, true) => "the bus never comes to rest",
                     (true, false) => continue,

@@ -141,16 +141,32 @@ fn all_is_routed_that_is_wanted(plot: &Plot, state: &State) -> Result<(), String
     Ok(())
 }
 
+/// A node without any link waits until its deadline for those whom it tries to reach.
 fn all_requests_are_answered(plot: &Plot, state: &State) -> Result<(), String> {
-    for (place, node) in running(plot, state) {
-        if node.asked.values().any(|answered| !answered) {
+    for at in state.askers() {
+        let (place, node) = (&plot.places[at], &state.nodes[at]);
+        let waits = node.mirror.linked().is_empty() && seeks(plot, state, place, node);
+        if !waits {
             return Err(format!("a request of {} is never answered", place.name));
         }
     }
     Ok(())
 }
 
-/// Is a process down, so that others may try for ever to reach it?
-pub(super) fn somebody_is_down(state: &State) -> bool {
-    state.nodes.iter().any(|node| node.lives > 0 && !node.runs())
+/// May a node try for ever to reach somebody who is down?
+pub(super) fn somebody_is_sought(plot: &Plot, state: &State) -> bool {
+    running(plot, state).any(|(place, node)| seeks(plot, state, place, node))
+}
+
+/// A node seeks a seed of its own where nothing runs, and one of whose id nothing runs, if it
+/// was a peer that fell or is listed by a link (PROTOCOL.md §4.5).
+fn seeks(plot: &Plot, state: &State, place: &Place, node: &Node) -> bool {
+    let is_down = |of: &Place| {
+        let id = crate::world::id(of.id);
+        let known = node.mirror.is_down(&id) || node.knows_by_name(&id);
+        known && !plot.holders(of.id).any(|at| state.nodes[at].runs())
+    };
+    let all = plot.places.iter().zip(&state.nodes);
+    let mut down = all.filter(|(_, other)| !other.runs());
+    down.any(|(of, _)| place.joins.contains(&of.name) || is_down(of))
 }

@@ -5,8 +5,10 @@ use std::rc::Rc;
 
 use dse_core::protocol::{DialId, LinkId};
 
+use super::asked::Ask;
 use super::canon::{Print, Sum};
 use super::clock::{NEVER, START};
+use super::heard::Heard;
 use super::link::{self, Link};
 use super::node::Node;
 use super::plot::{Enters, Faults, Plot};
@@ -24,6 +26,10 @@ pub(super) struct State {
     pub(super) now: u64,
     /// What may still go wrong.
     pub(super) left: Faults,
+    /// How far each place has come in the history of each other.
+    pub(super) heard: Rc<Heard>,
+    /// The requests that are out.
+    pub(super) asks: Vec<Rc<Ask>>,
     pub(super) next_link: u64,
 }
 
@@ -68,6 +74,8 @@ impl State {
             probes: Vec::new(),
             now: START,
             left: plot.faults,
+            heard: Rc::default(),
+            asks: Vec::new(),
             next_link: 0,
         };
         state.start_all(Enters::Settled, scene)?;
@@ -101,6 +109,11 @@ impl State {
             sum.number(*place as u64);
             sum.number(known[*place].link(link.0));
         }
+        for ((place, of), (life, at)) in &*self.heard {
+            [place, of, life, at].into_iter().for_each(|number| sum.number(*number as u64));
+        }
+        sum.number(self.asks.len() as u64);
+        self.asks.iter().for_each(|ask| self.write_ask(plot, ask, &mut sum));
         let Faults { losses, crashes, delays, drops } = self.left;
         sum.number(u64::from_le_bytes([losses, crashes, delays, drops, 0, 0, 0, 0]));
         sum.print()

@@ -2,11 +2,10 @@
 
 use std::rc::Rc;
 
-use dse_core::protocol::{DialId, Endpoint, Incarnation, LinkId, NodeId, Report};
+use dse_core::protocol::{DialId, Endpoint, LinkId};
 
 use super::choice::Choice;
 use super::link::{End, Frame, Link, Stage};
-use super::node::Index;
 use super::plot::{Enters, Plot};
 use super::state::{Broken, Dial, State, end_of};
 use super::turn::{Effect, Given, LINK_FELL, Scene};
@@ -100,6 +99,7 @@ impl State {
     /// A process is no more: its ends are gone, and the others will notice.
     fn end(&mut self, place: usize) {
         Rc::make_mut(&mut self.nodes[place]).end();
+        self.forget(place);
         self.dials.retain(|dial| dial.place != place);
         for at in 0..self.links.len() {
             for side in 0..2 {
@@ -181,16 +181,18 @@ impl State {
                 Effect::Send(link, message) => self.send(*link, Frame::Message(message.clone())),
                 Effect::Disconnect(link) => self.disconnect(*link),
                 Effect::Probe(link) => self.probe(place, *link),
-                Effect::Answered(report) => {
-                    self.check_report(scene.plot, place, report).map_err(broken)?;
+                Effect::Asked(ticket, keys) => self.asks(scene.plot, place, *ticket, keys),
+                Effect::Answered(ticket, report) => {
+                    self.answered(scene.plot, place, *ticket, report).map_err(broken)?;
                 }
                 Effect::Stopped => ended = true,
             }
         }
         for (of, incarnation, index) in &*turn.beliefs {
-            self.check_belief(scene.plot, of, *incarnation, index).map_err(broken)?;
+            self.hears(scene.plot, place, of, *incarnation, index).map_err(broken)?;
         }
         if ended {
+            self.all_is_answered(place).map_err(broken)?;
             self.end(place);
         }
         Ok(())
@@ -225,46 +227,5 @@ impl State {
             self.probes.push((place, link));
             self.probes.sort_unstable();
         }
-    }
-
-    /// What a node believes of another is what that one truly had (law L3).
-    fn check_belief(
-        &self,
-        plot: &Plot,
-        of: &NodeId,
-        incarnation: Incarnation,
-        index: &Index,
-    ) -> Result<(), String> {
-        let owners = self.nodes.iter().zip(&plot.places);
-        let owners = owners.filter(|(_, place)| *place.id == *of.as_str());
-        let lives = owners.flat_map(|(owner, _)| &owner.history);
-        let mut lives = lives.filter(|(life, _)| *life == incarnation);
-        if lives.any(|(_, indexes)| indexes.contains(index)) {
-            return Ok(());
-        }
-        Err(format!("it believes of {of} what never was: {index:?}"))
-    }
-
-    /// As long as nothing went wrong, a complete report misses nobody who was there from
-    /// the start and serves what was asked for.
-    fn check_report(&self, plot: &Plot, place: usize, report: &Report) -> Result<(), String> {
-        if report.complete && report.answered < report.expected {
-            return Err(format!("it calls complete what misses some: {report:?}"));
-        }
-        if !report.complete || self.left != plot.faults {
-            return Ok(());
-        }
-        for (other, of) in plot.places.iter().enumerate() {
-            let node = &self.nodes[other];
-            let constant = of.then.is_empty() && of.enters == Enters::Settled;
-            if other == place || !constant || !node.stays() {
-                continue;
-            }
-            let found = report.matches.iter().filter(|found| *found.node.as_str() == *of.id);
-            if !found.map(|found| &found.declaration).eq(node.own.values()) {
-                return Err(format!("a complete report is wrong about {}: {report:?}", of.name));
-            }
-        }
-        Ok(())
     }
 }

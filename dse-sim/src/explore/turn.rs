@@ -5,11 +5,12 @@
 //! is kept and used again, and the core runs once for all of them. That is no reduction:
 //! each state and each step between states is met as without it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use dse_core::protocol::{
-    DialId, Endpoint, Event, Incarnation, Input, LinkId, NodeId, Output, Report,
+    Command, DialId, Endpoint, Event, Incarnation, Input, KeyExpr, LinkId, Message, NodeId, Output,
+    Report, Ticket,
 };
 
 use super::link::Said;
@@ -43,7 +44,8 @@ pub(super) enum Effect {
     Send(LinkId, Rc<Said>),
     Disconnect(LinkId),
     Probe(LinkId),
-    Answered(Report),
+    Asked(Ticket, KeyExpr),
+    Answered(Ticket, Report),
     Stopped,
 }
 
@@ -86,28 +88,73 @@ fn take(node: &Rc<Node>, now: u64, given: &Given, story: &mut Story) -> Result<T
         story.wish(*wish);
     }
     let input = given.input(&mut node);
-    let outputs = node.feed(now, input)?;
     let mut effects = Vec::new();
+    if let Input::Command(Command::Request { ticket, keys, .. }) = &input {
+        effects.push(Effect::Asked(*ticket, keys.clone()));
+    }
+    let owed = given.owes(&node);
+    if let Given::Message(link, said) = given
+        && let Message::Members(list) = &said.says
+    {
+        node.is_listed(*link, &list.members);
+    }
+    let outputs = node.feed(now, input)?;
+    let mut came_up = BTreeSet::new();
     for output in outputs {
         story.output(&output);
+        if let Output::Event(Event::NodeUp { peer }) = &output {
+            came_up.insert(peer.node.clone());
+        }
         effects.push(match output {
             Output::Connect { dial, endpoint } => Effect::Connect(dial, endpoint),
             Output::Send { link, bytes } => Effect::Send(link, Said::read(bytes)?),
             Output::Disconnect { link } => Effect::Disconnect(link),
             Output::Probe { link } => Effect::Probe(link),
-            Output::Event(Event::Answered { report, .. }) => Effect::Answered(report),
+            Output::Event(Event::Answered { ticket, report }) => Effect::Answered(ticket, report),
             Output::Event(Event::Stopped { .. }) => Effect::Stopped,
             Output::Watch { .. } | Output::Event(_) => continue,
         });
     }
+    if !effects.iter().filter_map(Effect::answers).eq(owed) {
+        return Err(format!("it answers not once what it is asked: it owes an answer {owed:?}"));
+    }
     let touched = std::mem::take(&mut node.mirror.touched);
+    // Of who has just come up, nothing is known yet.
+    let unknown = |of: &NodeId, index: &Index| index.is_empty() && came_up.contains(of);
     let beliefs = node.mirror.present().filter(|(of, ..)| touched.contains(of));
+    let beliefs = beliefs.filter(|(of, _, index)| !unknown(of, index));
     let beliefs = beliefs.map(|(of, incarnation, index)| (of.clone(), incarnation, index.clone()));
     let beliefs = beliefs.collect();
     Ok(Turn { beliefs, after: Rc::new(node), effects: effects.into() })
 }
 
+impl Effect {
+    /// The request that is answered to its end, and on which link.
+    fn answers(&self) -> Option<(LinkId, u64)> {
+        match self {
+            Self::Send(link, said) => match &said.says {
+                Message::Answer(answer) if answer.last => Some((*link, answer.request)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 impl Given {
+    /// The request that is to be answered in this turn (law L4), and on which link.
+    fn owes(&self, node: &Node) -> Option<(LinkId, u64)> {
+        match self {
+            Self::Message(link, said) => match &said.says {
+                Message::Request(asked) if node.mirror.linked().values().any(|of| of == link) => {
+                    Some((*link, asked.request))
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     fn input(&self, node: &mut Node) -> Input {
         match self {
             Self::Message(link, said) => Input::Message { link: *link, bytes: said.bytes.clone() },

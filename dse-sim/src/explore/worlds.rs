@@ -16,10 +16,13 @@ pub fn worlds() -> Vec<Plot> {
         change(),
         interest(),
         leave(),
+        ask_again(),
         clash(),
         newcomer(),
         trio(),
         three_change(),
+        three_ask(),
+        three_crash(),
         three_leave(),
         three_clash(),
         two_observers(),
@@ -87,10 +90,23 @@ fn interest() -> Plot {
 }
 
 fn leave() -> Plot {
-    let a = Place { joins: vec!["b"], then: vec![Wish::Leave], ..settled("a") };
+    let first = vec![Wish::Declare("a/x")];
+    let a = Place { joins: vec!["b"], first, then: vec![Wish::Leave], ..settled("a") };
     let b = Place { then: vec![Wish::Request("**"), Wish::Leave], ..settled("b") };
     let about = "two nodes leave, one of which asks before, and a link is lost";
     plot("leave", about, vec![a, b], Faults { losses: 1, ..NONE })
+}
+
+fn ask_again() -> Plot {
+    let a = Place { then: vec![Wish::Request("**")], ..settled("a") };
+    let b = Place {
+        joins: vec!["a"],
+        first: vec![Wish::Declare("b/x")],
+        lives: vec![5, 3],
+        ..settled("b")
+    };
+    let about = "a node is asked, crashes and starts again";
+    plot("ask-again", about, vec![a, b], Faults { crashes: 1, ..NONE })
 }
 
 fn clash() -> Plot {
@@ -133,6 +149,20 @@ fn three_change() -> Plot {
     c.then = vec![Wish::Subscribe("a/*")];
     let about = "of three an index changes and an interest comes while a link is lost";
     plot("three-change", about, vec![a, b, c], Faults { losses: 1, ..NONE })
+}
+
+fn three_ask() -> Plot {
+    let [a, b, mut c] = three();
+    // Only a link of another tells it of b: no seed makes it wait for that one.
+    c.joins = vec!["a"];
+    c.then = vec![Wish::Request("**")];
+    let about = "of three one asks while a link is lost";
+    plot("three-ask", about, vec![a, b, c], Faults { losses: 1, ..NONE })
+}
+
+fn three_crash() -> Plot {
+    let about = "of three one asks while another crashes";
+    Plot { name: "three-crash", about, faults: Faults { crashes: 1, ..NONE }, ..three_ask() }
 }
 
 fn three_leave() -> Plot {
