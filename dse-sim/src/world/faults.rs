@@ -148,7 +148,7 @@ impl World {
     /// Does some node hold on to a link whose other end is gone?
     pub fn any_half_open(&self) -> bool {
         let mut ends = BTreeMap::new();
-        for link in self.nodes.iter().flat_map(|node| node.ends.keys()) {
+        for (link, _) in self.nodes.iter().flat_map(|node| &node.ends) {
             *ends.entry(link).or_insert(0) += 1;
         }
         ends.values().any(|ends| *ends == 1)
