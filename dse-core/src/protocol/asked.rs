@@ -24,6 +24,11 @@ impl Asked {
         room
     }
 
+    /// Is the answer to this one awaited?
+    pub(super) fn awaits(&self, request: u64) -> bool {
+        self.unanswered.contains(&request)
+    }
+
     /// One was answered. Gives the one that is to be sent in its place.
     pub(super) fn answered(&mut self, request: u64) -> Option<u64> {
         if !self.unanswered.remove(&request) {

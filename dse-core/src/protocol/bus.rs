@@ -149,6 +149,7 @@ impl ControlBus {
                 Timer::Redial(dial) => self.redial(dial),
                 Timer::Forget(node) => self.forget(&node),
                 Timer::Request(ticket) => self.request_timeout(ticket),
+                Timer::Interest(node) => self.routes_changed(&node),
                 Timer::Linger(key) => self.linger_over(key),
                 Timer::Leave => self.stop(),
             }

@@ -2,12 +2,13 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Bound::{Included, Unbounded};
 
 use serde::Serialize;
 
 use super::declaration::{Declaration, IndexVersion};
 use super::errors::CommandError;
-use super::key::Key;
+use super::key::{Key, KeyExpr};
 use super::limits;
 use super::message::{Delta, Snapshot};
 use super::wire;
@@ -54,6 +55,10 @@ impl LocalIndex {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Declaration> {
         self.declarations.by_key.values()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.declarations.by_key.len()
     }
 
     pub(super) fn contains(&self, key: &Key) -> bool {
@@ -187,6 +192,19 @@ pub(super) enum Change {
 }
 
 impl PeerIndex {
+    pub(super) fn contains(&self, key: &Key) -> bool {
+        self.declarations.by_key.contains_key(key)
+    }
+
+    /// Is there a key that the expression matches?
+    pub(super) fn any_matches(&self, expr: &KeyExpr) -> bool {
+        let beginning = expr.beginning();
+        let from = self.declarations.by_key.range::<str, _>((Included(beginning), Unbounded));
+        from.map(|(key, _)| key)
+            .take_while(|key| key.as_str().starts_with(beginning))
+            .any(|key| expr.matches(key))
+    }
+
     pub(super) fn version(&self) -> IndexVersion {
         self.version
     }

@@ -15,6 +15,7 @@ use super::key::{Key, KeyExpr};
 use super::limits;
 use super::message::{Interest, InterestRefused, Message};
 use super::names::NodeId;
+use super::patterns::Patterns;
 use super::timers::Timer;
 use super::wire;
 
@@ -22,30 +23,16 @@ use super::wire;
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct LocalInterest {
     subscriptions: BTreeMap<SubscriptionId, KeyExpr>,
+    /// Those of the subscriptions, each once.
+    #[serde(skip)]
+    patterns: Patterns,
     /// Own keys whose application was told of a first interest and of no last one.
     wanted: BTreeSet<Key>,
 }
 
 impl LocalInterest {
-    fn wants(&self, key: &Key) -> bool {
-        self.subscriptions.values().any(|keys| keys.matches(key))
-    }
-
-    /// The patterns that match one of `keys`, each once, none that another one of them
-    /// includes.
-    fn patterns(&self, keys: &[&Key]) -> Vec<KeyExpr> {
-        let all: BTreeSet<&KeyExpr> = self.subscriptions.values().collect();
-        let matching: Vec<&KeyExpr> =
-            all.into_iter().filter(|expr| keys.iter().any(|key| expr.matches(key))).collect();
-        let covered = |at: usize| {
-            matching.iter().enumerate().any(|(other, expr)| {
-                other != at
-                    && expr.includes(matching[at])
-                    && (other < at || !matching[at].includes(expr))
-            })
-        };
-        let kept = (0..matching.len()).filter(|at| !covered(*at));
-        kept.map(|at| matching[at].clone()).collect()
+    fn changed(&mut self) {
+        self.patterns = self.subscriptions.values().cloned().collect();
     }
 }
 
@@ -60,16 +47,12 @@ pub(super) struct SentInterest {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Wants {
     version: u64,
-    patterns: Vec<KeyExpr>,
+    patterns: Patterns,
     partial: Vec<KeyExpr>,
     parts: u32,
 }
 
 impl Wants {
-    fn matches(&self, key: &Key) -> bool {
-        self.patterns.iter().any(|keys| keys.matches(key))
-    }
-
     /// Takes a part; true at the last.
     fn collect(&mut self, interest: Interest) -> Result<bool, &'static str> {
         if interest.version != self.version + 1 || interest.part != self.parts {
@@ -109,6 +92,7 @@ impl ControlBus {
     }
 
     fn subscriptions_changed(&mut self) {
+        self.interest.changed();
         let nodes: Vec<NodeId> =
             self.peers.open_members().map(|(peer, _)| peer.info.node.clone()).collect();
         for node in nodes {
@@ -122,8 +106,7 @@ impl ControlBus {
     pub(super) fn send_interest(&mut self, node: &NodeId) {
         let Some(peer) = self.peers.get_mut(node) else { return };
         let Some(open) = peer.open.filter(|_| peer.is_member()) else { return };
-        let keys: Vec<&Key> = peer.index.iter().map(|declaration| &declaration.key).collect();
-        let patterns = self.interest.patterns(&keys);
+        let patterns = self.interest.patterns.that_match(&peer.index);
         if patterns == peer.sent.patterns {
             return;
         }
@@ -162,9 +145,22 @@ impl ControlBus {
             self.outbox.send(link, &Message::InterestRefused(refused));
             return Ok(());
         }
-        peer.wants.patterns = patterns;
-        self.routes_changed(node);
+        peer.wants.patterns = patterns.into_iter().collect();
+        match peer.rests_until.filter(|until| self.now < *until) {
+            Some(until) => self.timers.set(Timer::Interest(node.clone()), until),
+            None => self.routes_changed(node),
+        }
         Ok(())
+    }
+
+    /// A peer answered a request: what it wanted before counts from now on at the latest
+    /// (PROTOCOL.md §8.2).
+    pub(super) fn interest_is_due(&mut self, node: &NodeId) {
+        let timer = Timer::Interest(node.clone());
+        if self.timers.is_set(&timer) {
+            self.timers.clear(&timer);
+            self.routes_changed(node);
+        }
     }
 
     pub(super) fn interest_refused(&mut self, node: &NodeId, refused: InterestRefused) {
@@ -172,12 +168,14 @@ impl ControlBus {
         self.outbox.event(Event::InterestRefused { node: node.clone(), why });
     }
 
-    /// Brings the routes to a peer in line with what it wants.
-    fn routes_changed(&mut self, node: &NodeId) {
+    /// Brings the routes to a peer in line with what it wants. If that cost much it is not
+    /// done again for a while, or a peer that wants something else each time could keep this
+    /// node busy with few bytes.
+    pub(super) fn routes_changed(&mut self, node: &NodeId) {
+        let others = self.peers.member_count();
         let Some(peer) = self.peers.get_mut(node) else { return };
         let Some(open) = peer.open else { return };
-        let wanted = self.index.iter().map(|declaration| &declaration.key);
-        let wanted: BTreeSet<Key> = wanted.filter(|key| peer.wants.matches(key)).cloned().collect();
+        let wanted = peer.wants.patterns.keys_of(&self.index);
         for key in wanted.difference(&peer.routes) {
             self.outbox.event(Event::RouteAdded { key: key.clone(), link: open.link });
         }
@@ -186,6 +184,9 @@ impl ControlBus {
         }
         let changed: BTreeSet<Key> = wanted.symmetric_difference(&peer.routes).cloned().collect();
         peer.routes = wanted;
+        let work = self.index.len() * peer.wants.patterns.wild_count() + changed.len() * others;
+        let rest = limits::INTEREST_REST * u32::try_from(work).unwrap_or(u32::MAX);
+        peer.rests_until = (work > limits::INTEREST_WORK).then(|| self.now + rest);
         self.wanted_changed(&changed);
     }
 
@@ -193,7 +194,7 @@ impl ControlBus {
     pub(super) fn route_new_key(&mut self, key: &Key) {
         for peer in self.peers.iter_mut() {
             let Some(open) = peer.open else { continue };
-            if peer.wants.matches(key) && peer.routes.insert(key.clone()) {
+            if peer.wants.patterns.matches(key) && peer.routes.insert(key.clone()) {
                 self.outbox.event(Event::RouteAdded { key: key.clone(), link: open.link });
             }
         }
@@ -237,6 +238,7 @@ impl ControlBus {
     }
 
     fn is_wanted(&self, key: &Key) -> bool {
-        self.interest.wants(key) || self.peers.iter().any(|peer| peer.routes.contains(key))
+        self.interest.patterns.matches(key)
+            || self.peers.iter().any(|peer| peer.routes.contains(key))
     }
 }

@@ -7,7 +7,7 @@
 
 use alloc::string::ToString;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
+use core::borrow::Borrow;
 use core::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -28,7 +28,7 @@ text_newtype!(KeyExpr, "key expression", check_key_expr);
 impl KeyExpr {
     /// Does the pattern cover this key?
     pub fn matches(&self, key: &Key) -> bool {
-        relate(self.as_str(), key.as_str(), Relation::Includes)
+        self.may_include(key.as_str()) && relate(self.as_str(), key.as_str(), Relation::Includes)
     }
 
     /// Does the pattern cover every key that `other` covers?
@@ -37,12 +37,36 @@ impl KeyExpr {
     /// against `*/**`: a `false` may be a `true` that was not found. No caller may
     /// rely on a `false`.
     pub fn includes(&self, other: &KeyExpr) -> bool {
-        relate(self.as_str(), other.as_str(), Relation::Includes)
+        let other = other.as_str();
+        self.may_include(other) && relate(self.as_str(), other, Relation::Includes)
+    }
+
+    /// The key that it is, if it has no `*`.
+    pub(super) fn as_key(&self) -> Option<Key> {
+        (!self.0.contains('*')).then(|| Key(self.0.clone()))
+    }
+
+    /// What every key that it covers begins with: its segments before the first `*`.
+    pub(super) fn beginning(&self) -> &str {
+        let text = self.as_str();
+        text.find('*').map_or(text, |at| &text[..at.saturating_sub(1)])
+    }
+
+    /// A look at the beginning, which mostly tells.
+    fn may_include(&self, other: &str) -> bool {
+        other.starts_with(self.beginning())
     }
 
     /// Is there a key that both patterns cover?
     pub fn intersects(&self, other: &KeyExpr) -> bool {
         relate(self.as_str(), other.as_str(), Relation::Intersects)
+    }
+}
+
+/// A key is looked up by its text, too.
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
+        self.as_str()
     }
 }
 
@@ -62,7 +86,11 @@ enum Relation {
 /// of `a` relates to `b[j..]`. At most 33 x 33 cells, no recursion, so no pattern
 /// takes long (law L6).
 fn relate(a: &str, b: &str, relation: Relation) -> bool {
-    let b: Vec<&str> = b.split('/').collect();
+    #[cfg(test)]
+    COMPARISONS.set(COMPARISONS.get() + 1);
+    let mut segments = [""; limits::KEY_SEGMENTS];
+    let count = segments.iter_mut().zip(b.split('/')).map(|(place, it)| *place = it).count();
+    let b = &segments[..count];
     let mut below = [false; limits::KEY_SEGMENTS + 1];
     below[b.len()] = true;
     if relation == Relation::Intersects {
@@ -121,4 +149,17 @@ fn check_path(text: &str) -> Result<(), &'static str> {
         return Err("it holds white space or control characters");
     }
     Ok(())
+}
+
+#[cfg(test)]
+extern crate std;
+#[cfg(test)]
+std::thread_local! {
+    static COMPARISONS: core::cell::Cell<usize> = const { core::cell::Cell::new(0) };
+}
+
+/// How many times this thread has compared two patterns segment by segment.
+#[cfg(test)]
+pub(super) fn comparisons() -> usize {
+    COMPARISONS.get()
 }

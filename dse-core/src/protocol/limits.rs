@@ -53,5 +53,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long after the last interest is gone the application is told.
 pub const INTEREST_LINGER: Duration = Duration::from_secs(2);
+/// Comparisons that a peer's interest may cost without a rest.
+pub const INTEREST_WORK: usize = 1024;
+/// How long the rest is for each comparison: about ten times as long as one takes.
+pub const INTEREST_REST: Duration = Duration::from_micros(1);
 /// How often a hint is tried.
 pub const HINT_TRIES: u32 = 3;

@@ -26,6 +26,7 @@ mod membership;
 mod message;
 mod names;
 mod outbox;
+mod patterns;
 mod peers;
 mod random;
 mod requests;

@@ -31,6 +31,8 @@ pub(super) struct Peer {
     pub(super) index: PeerIndex,
     /// What it wants of us.
     pub(super) wants: Wants,
+    /// Until then what it wants is not looked at again, for the last look cost much.
+    pub(super) rests_until: Option<Instant>,
     /// Our keys that are routed to it, on its open link.
     pub(super) routes: BTreeSet<Key>,
     /// What we told it that we want, on its open link.
@@ -57,6 +59,7 @@ impl Peer {
             brief: 0,
             index: PeerIndex::default(),
             wants: Wants::default(),
+            rests_until: None,
             routes: BTreeSet::new(),
             sent: SentInterest::default(),
             asked: Asked::default(),

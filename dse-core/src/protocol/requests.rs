@@ -138,6 +138,9 @@ impl ControlBus {
 
     /// A peer has answered a request, in time or not: the next may go out.
     fn request_answered(&mut self, id: u64, link: LinkId, node: &NodeId) {
+        if self.peers.get(node).is_some_and(|peer| peer.asked.awaits(id)) {
+            self.interest_is_due(node);
+        }
         let Some(peer) = self.peers.get_mut(node) else { return };
         if let Some(next) = peer.asked.answered(id) {
             self.send_request(next, link, node);

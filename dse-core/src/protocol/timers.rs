@@ -22,6 +22,8 @@ pub enum Timer {
     Forget(NodeId),
     /// A request's time is up.
     Request(Ticket),
+    /// What a peer wants is to be looked at again.
+    Interest(NodeId),
     /// Nobody has wanted a key for the linger time.
     Linger(Key),
     /// Leaving has taken long enough.

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use dse_core::protocol::{Command, Event, Interest, Key, Message, SubscriptionId, Ticket};
+use dse_core::protocol::{
+    Answer, Command, Event, Interest, Key, LinkId, Message, SubscriptionId, Ticket,
+};
 
 use dse_sim::world::{Notice, World, declaration, expr, key};
 
@@ -315,4 +317,55 @@ fn the_linger_of_an_interest_begins_anew_with_each_end() {
     assert_eq!(lasts(&world), 0);
     world.run_for(LINGER / 2);
     assert_eq!(lasts(&world), 1);
+}
+
+/// The stranger `z` wants a key, and a thousand that nobody has and that are not easily
+/// told from those that `a` has.
+fn want_at_a_cost(world: &mut World, link: LinkId, version: u64, wanted: &str) {
+    let patterns = (0..1000).map(|number| expr(&format!("**/{number}/nobody")));
+    let patterns = patterns.chain([expr(wanted)]).collect();
+    world.say(link, Message::Interest(Interest { version, part: 0, last: true, patterns }));
+    world.run_for(LINGER / 200);
+}
+
+#[test]
+fn after_an_interest_that_cost_much_the_next_one_waits_and_only_the_last_is_looked_at() {
+    let (mut world, link) = with_much_to_compare();
+    want_at_a_cost(&mut world, link, 1, "a/1");
+    assert_eq!(world.routed("a", "z"), ["a/1"], "the first is looked at when it comes");
+    want_at_a_cost(&mut world, link, 2, "a/2");
+    want_at_a_cost(&mut world, link, 3, "a/3");
+    assert_eq!(world.routed("a", "z"), ["a/1"]);
+    world.run_for(LINGER / 10);
+    assert_eq!(world.routed("a", "z"), ["a/3"]);
+    let added = world.node("a").count(|event| matches!(event, Event::RouteAdded { .. }));
+    assert_eq!(added, 2, "nobody looked at the second");
+}
+
+#[test]
+fn who_was_answered_has_the_interest_that_came_before_the_answer() {
+    let (mut world, link) = with_much_to_compare();
+    want_at_a_cost(&mut world, link, 1, "a/1");
+    world.request("a", "**");
+    want_at_a_cost(&mut world, link, 2, "a/2");
+    let answer =
+        |request| Answer { request, part: 0, last: true, membership: 0, declarations: vec![] };
+    world.say(link, Message::Answer(answer(77)));
+    world.run_for(LINGER / 200);
+    assert_eq!(world.routed("a", "z"), ["a/1"], "that was not asked");
+    world.say(link, Message::Answer(answer(1)));
+    world.run_for(LINGER / 200);
+    assert_eq!(world.routed("a", "z"), ["a/2"]);
+}
+
+/// `a` has a hundred keys, and a link with the stranger `z`.
+fn with_much_to_compare() -> (World, LinkId) {
+    let mut world = World::new(30);
+    world.start("a");
+    for number in 0..100 {
+        world.declare("a", &format!("a/{number}"));
+    }
+    world.start_stranger("z");
+    let link = world.open_as_stranger("z", "a");
+    (world, link)
 }
