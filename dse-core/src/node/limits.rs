@@ -35,7 +35,7 @@ pub(super) const OPENING_LINKS: usize = 256;
 pub(super) const REST_AFTER_REFUSAL: Duration = Duration::from_millis(10);
 /// Dials that may be under way, each until its link is open or gone. A peer may list
 /// members without end, and each dial takes sockets.
-pub(super) const DIALS: usize = 128;
+pub(super) const DIALS: usize = 1024;
 /// Dials that may wait in line until those are dropped from it that the bus gave up
 /// meanwhile. More than the bus ever wants at a time.
 pub(super) const DIALS_IN_LINE: usize = PEERS_PER_BUS * 4;

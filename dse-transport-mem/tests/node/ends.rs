@@ -151,8 +151,10 @@ async fn members_that_a_peer_made_up_keep_nobody_out() {
         incarnation: Incarnation(1),
         endpoints: vec![endpoint("door")],
     };
-    let members = (0..300).map(made_up).collect();
-    liar.say(&Message::Members(Members { request: None, last: true, members })).await;
+    for first in [0, 300, 600, 900] {
+        let members = (first..first + 300).map(made_up).collect();
+        liar.say(&Message::Members(Members { request: None, last: true, members })).await;
+    }
     let mut taken = Vec::new();
     let moment = Duration::from_millis(20);
     while let Ok(link) = tokio::time::timeout(moment, door.accept()).await {
@@ -162,7 +164,7 @@ async fn members_that_a_peer_made_up_keep_nobody_out() {
     let b = start(&scope, "b", &["a"]).await;
     linked(&b, 1).await;
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
-    assert_eq!(taken.len(), 128, "as many as are dialled at a time");
+    assert_eq!(taken.len(), 1024, "as many as are dialled at a time");
     // The others were waiting in line. Nobody is dialled again so soon.
     let mut dialled = taken.len();
     drop(taken);
@@ -170,7 +172,7 @@ async fn members_that_a_peer_made_up_keep_nobody_out() {
         drop(link.unwrap());
         dialled += 1;
     }
-    assert_eq!(dialled, 300);
+    assert_eq!(dialled, 1200);
 }
 
 #[tokio::test(start_paused = true)]
