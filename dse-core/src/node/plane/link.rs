@@ -291,7 +291,8 @@ impl Link {
             outbox.forgotten = true;
             std::mem::take(&mut outbox.calls)
         };
-        // Else those that publish nothing would hold on to the link.
+        // Else those that publish nothing would hold on to the link, and that its peer withdrew
+        // before would be taken for a loss.
         calls.into_values().for_each(|sequencer| sequencer.apply_changes());
         let owners = std::mem::take(&mut *lock(&self.aliases)).owners;
         for owner in owners.into_iter().flatten() {

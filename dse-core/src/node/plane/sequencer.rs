@@ -275,8 +275,6 @@ impl Sequencer {
     /// A link is gone, and with it all that was under way on it.
     pub(super) fn link_gone(self: &Arc<Self>, link: LinkId) {
         let mut state = self.state();
-        // That its peer withdrew before is not to be taken for a loss.
-        self.apply_changes_to(&mut state);
         state.deferred.retain(|it| it.id != link);
         state.take_routes(|route| route.link.id == link);
         self.tell(&mut state);
