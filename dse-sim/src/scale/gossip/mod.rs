@@ -18,6 +18,7 @@
 //! A step's messages are those sent until all know and nobody has news to pass on,
 //! probes included.
 
+mod agenda;
 mod node;
 mod run;
 

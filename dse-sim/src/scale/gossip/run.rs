@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
+use super::agenda::{Due, Happening, Packet};
 use super::node::{Belief, News, Node, Piece};
 use super::{
     EXCHANGE_PERIOD_NS, GOSSIP_PERIOD_NS, GOSSIP_TO, INDIRECT_PROBES, PACKET_BYTES,
@@ -61,51 +62,6 @@ impl Bytes {
             ack: shape::ack_bytes(),
         }
     }
-}
-
-/// Something that will happen to a life of a node.
-struct Due {
-    at: u64,
-    turn: u64,
-    node: usize,
-    life: u32,
-    what: Happening,
-}
-
-enum Happening {
-    Start,
-    Join,
-    Gossip,
-    Probe,
-    /// The present probe has not been answered directly in time.
-    ProbeLate {
-        target: usize,
-        answers: u64,
-    },
-    ProbeOver {
-        target: usize,
-        answers: u64,
-    },
-    SuspicionOver {
-        target: usize,
-        incarnation: u32,
-    },
-    Exchange,
-    Packet {
-        from: usize,
-        packet: Packet,
-        news: Vec<Piece>,
-    },
-}
-
-/// What a packet is, beside the news on its back.
-#[derive(Clone)]
-enum Packet {
-    Ping { asker: usize },
-    PingRequest { target: usize },
-    Ack { asker: usize },
-    Gossip,
-    State { state: Vec<Option<News>>, reply: bool },
 }
 
 impl Gossip {
@@ -468,26 +424,6 @@ impl Gossip {
         }
     }
 }
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.turn).cmp(&(other.at, other.turn))
-    }
-}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Due {}
 
 #[cfg(test)]
 mod tests {
