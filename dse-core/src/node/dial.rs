@@ -1,9 +1,10 @@
-//! Dialling: one task a dial, and not too many at a time.
+//! Dialling: one task a dial.
 
 use tokio::task::JoinError;
 
 use super::driver::Driver;
-use super::limits::{DIAL_TIMEOUT, DIALS, DIALS_IN_LINE};
+use super::limits::{DIAL_TIMEOUT, DIALS_IN_LINE};
+use super::window::Place;
 use crate::protocol::{DialId, Endpoint, Input};
 use crate::transport::{Link, TransportError};
 
@@ -11,26 +12,29 @@ use crate::transport::{Link, TransportError};
 pub(super) struct Dialled {
     transport: &'static str,
     outcome: Result<Link, TransportError>,
+    place: Place,
 }
 
 impl Driver {
-    /// Begins the dials for which there is room, in the order in which the bus asked for
+    /// Begins the dials for which there are places, in the order in which the bus asked for
     /// them, without those that it gave up meanwhile (PROTOCOL.md §11).
     pub(super) fn dial_in_line(&mut self) {
         if self.dials_in_line.len() > DIALS_IN_LINE {
             self.dials_in_line.retain(|(dial, _)| self.core.is_dialling(*dial));
         }
-        while self.dials.len() + self.links.dialling() < DIALS
-            && let Some((dial, endpoint)) = self.dials_in_line.pop_front()
-        {
-            if self.core.is_dialling(dial) {
-                self.dial(dial, endpoint);
+        while let Some((dial, endpoint)) = self.dials_in_line.pop_front() {
+            if !self.core.is_dialling(dial) {
+                continue;
             }
+            let Some(place) = self.window.begin() else {
+                return self.dials_in_line.push_front((dial, endpoint));
+            };
+            self.dial(dial, endpoint, place);
         }
     }
 
     /// Connects in a task of its own; the outcome comes back as an input.
-    fn dial(&mut self, dial: DialId, endpoint: Endpoint) {
+    fn dial(&mut self, dial: DialId, endpoint: Endpoint, place: Place) {
         let transport = match self.transports.of(&endpoint) {
             Ok(transport) => transport.clone(),
             Err(error) => {
@@ -44,14 +48,14 @@ impl Driver {
                 let why = "no answer within 5 s".into();
                 Err(TransportError::Connect { endpoint, why })
             });
-            Dialled { transport: transport.capabilities().scheme, outcome }
+            Dialled { transport: transport.capabilities().scheme, outcome, place }
         });
     }
 
     pub(super) fn dialled(&mut self, dial: DialId, dialled: Result<Dialled, JoinError>) {
         let error = match dialled {
-            Ok(Dialled { transport, outcome: Ok(link) }) => {
-                return self.link_up(link, transport, Some(dial));
+            Ok(Dialled { transport, outcome: Ok(link), place }) => {
+                return self.link_up(link, transport, Some((dial, place)));
             }
             Ok(Dialled { outcome: Err(error), .. }) => error.to_string(),
             // A fault of the transport's own, which ends this dial and nothing else.

@@ -31,6 +31,7 @@ use super::stopped::Stopped;
 use super::tasks::Tasks;
 use super::transports::Transports;
 use super::watch::Watchers;
+use super::window::{Place, Window};
 use super::{Node, Shared};
 use crate::protocol::{
     Command, Config, ControlBus, DialId, Endpoint, Input, Instant, LinkId, Ticket,
@@ -97,7 +98,8 @@ pub(super) struct Driver {
     /// By where they listen.
     listeners: Tasks<Vec<Endpoint>, Option<TransportError>>,
     pub(super) dials: Tasks<DialId, Dialled>,
-    /// What is to be dialled once there is room.
+    pub(super) window: Window,
+    /// What is to be dialled once there is a place.
     pub(super) dials_in_line: VecDeque<(DialId, Endpoint)>,
     pub(super) links: Links,
     link_events: mpsc::Receiver<LinkEvent>,
@@ -143,6 +145,7 @@ impl Driver {
             accepted,
             listeners,
             dials: Tasks::new(),
+            window: Window::default(),
             dials_in_line: VecDeque::new(),
             links: Links::new(setup.probe, events),
             link_events,
@@ -205,6 +208,7 @@ impl Driver {
             Some(accepted) = self.accepted.recv(), if self.links.accepting() < OPENING_LINKS => {
                 self.accepted(accepted);
             }
+            () = self.window.ages(), if !self.dials_in_line.is_empty() => self.dial_in_line(),
             () = timer => self.timeout(),
         }
     }
@@ -236,11 +240,12 @@ impl Driver {
         &mut self,
         mut link: Link,
         transport: &'static str,
-        dial: Option<DialId>,
+        dialled: Option<(DialId, Place)>,
     ) {
         let identity = link.identity.take();
         tracing::debug!(remote = link.remote, identity, "link up");
-        let link = self.links.add(link, transport, dial.is_some());
+        let (dial, place) = dialled.unzip();
+        let link = self.links.add(link, transport, place);
         self.feed(Input::LinkUp { link, dial, identity });
     }
 

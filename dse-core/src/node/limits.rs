@@ -5,6 +5,11 @@ use std::time::Duration;
 
 use crate::protocol::limits::PEERS_PER_BUS;
 
+/// A timer that fires this late tells of a machine that stood still or is overloaded;
+/// below, of the timer's grain. What others did meanwhile may not have been read yet, so
+/// nobody is blamed for it.
+pub(super) const LATE: Duration = Duration::from_millis(50);
+
 /// Calls that may wait for the control task before a caller waits, too.
 pub(super) const CALLS_QUEUED: usize = 256;
 /// Requests of this node, for declarations and for counters, that may be out at a time.
@@ -36,6 +41,14 @@ pub(super) const REST_AFTER_REFUSAL: Duration = Duration::from_millis(10);
 /// Dials that may be under way, each until its link is open or gone. A peer may list
 /// members without end, and each dial takes sockets.
 pub(super) const DIALS: usize = 1024;
+/// Dials that may be under way before any of them is over.
+pub(super) const DIALS_AT_FIRST: usize = 4;
+/// Dials that may be under way, whatever became of those before.
+pub(super) const DIALS_AT_LEAST: usize = 2;
+/// A dial that is over within this time makes room for one more.
+pub(super) const DIAL_SOON: Duration = Duration::from_millis(250);
+/// After this time a dial gives its place to the next one.
+pub(super) const DIAL_LONG: Duration = Duration::from_secs(1);
 /// Dials that may wait in line until those are dropped from it that the bus gave up
 /// meanwhile. More than the bus ever wants at a time.
 pub(super) const DIALS_IN_LINE: usize = PEERS_PER_BUS * 4;

@@ -10,6 +10,7 @@ use super::limits::CONTROL_QUEUE_BYTES;
 use super::link::{Common, LinkEvent, LinkHandle, QueueFull, supervise};
 use super::probe::ProbeConfig;
 use super::status::LinkStatus;
+use super::window::Place;
 use crate::protocol::{LinkId, NodeId, Watch};
 use crate::transport::{DataReceiver, DataSender, Link};
 
@@ -22,9 +23,8 @@ pub(super) struct DataLane {
 /// All links by their numbers.
 pub(super) struct Links {
     links: BTreeMap<LinkId, Entry>,
-    /// Of those that are not open yet: how many were accepted, and how many dialled.
+    /// How many were accepted and are not open yet.
     accepting: usize,
-    dialling: usize,
     last: u64,
     common: Common,
 }
@@ -32,7 +32,6 @@ pub(super) struct Links {
 struct Entry {
     transport: &'static str,
     remote: Box<str>,
-    dialled: bool,
     /// None once the link fell or is being closed.
     handle: Option<LinkHandle>,
     stage: Stage,
@@ -41,35 +40,40 @@ struct Entry {
 }
 
 enum Stage {
-    /// The data lane rests until the peer is known.
-    Opening(DataLane),
+    /// The data lane rests until the peer is known. If this node dialled it, the dial is
+    /// under way until then.
+    Opening(DataLane, Option<Place>),
     Open(NodeId),
 }
 
 impl Links {
     pub(super) fn new(probe: ProbeConfig, events: mpsc::Sender<LinkEvent>) -> Self {
         let common = Common::new(probe, CONTROL_QUEUE_BYTES, events);
-        Self { links: BTreeMap::new(), accepting: 0, dialling: 0, last: 0, common }
+        Self { links: BTreeMap::new(), accepting: 0, last: 0, common }
     }
 
-    /// A link stands, that this node dialled or accepted: numbers it and starts its
-    /// supervisor.
-    pub(super) fn add(&mut self, link: Link, transport: &'static str, dialled: bool) -> LinkId {
+    /// A link stands, that this node accepted, or dialled and holds a place for: numbers it
+    /// and starts its supervisor.
+    pub(super) fn add(
+        &mut self,
+        link: Link,
+        transport: &'static str,
+        place: Option<Place>,
+    ) -> LinkId {
         self.last += 1;
         let id = LinkId(self.last);
         let Link { remote, control_sender, control_receiver, data_sender, data_receiver, .. } =
             link;
-        let handle = supervise(id, control_sender, control_receiver, dialled, &self.common);
+        let handle = supervise(id, control_sender, control_receiver, place.is_some(), &self.common);
         let data = DataLane { sender: data_sender, receiver: data_receiver };
-        *self.opening(dialled) += 1;
+        self.accepting += usize::from(place.is_none());
         self.links.insert(
             id,
             Entry {
                 transport,
                 remote: remote.into(),
-                dialled,
                 handle: Some(handle),
-                stage: Stage::Opening(data),
+                stage: Stage::Opening(data, place),
                 graceful: false,
             },
         );
@@ -79,15 +83,6 @@ impl Links {
     /// How many that this node accepted are not open yet.
     pub(super) fn accepting(&self) -> usize {
         self.accepting
-    }
-
-    /// How many that this node dialled are not open yet.
-    pub(super) fn dialling(&self) -> usize {
-        self.dialling
-    }
-
-    fn opening(&mut self, dialled: bool) -> &mut usize {
-        if dialled { &mut self.dialling } else { &mut self.accepting }
     }
 
     /// How many there are.
@@ -128,11 +123,14 @@ impl Links {
     pub(super) fn open(&mut self, link: LinkId, node: NodeId) -> Option<(DataLane, &LinkHandle)> {
         let entry = self.links.get_mut(&link)?;
         entry.handle.as_ref()?;
-        let Stage::Opening(data) = std::mem::replace(&mut entry.stage, Stage::Open(node)) else {
+        let Stage::Opening(data, place) = std::mem::replace(&mut entry.stage, Stage::Open(node))
+        else {
             return None;
         };
-        let dialled = entry.dialled;
-        *self.opening(dialled) -= 1;
+        match place {
+            Some(place) => place.opened(),
+            None => self.accepting -= 1,
+        }
         Some((data, self.handle(link)?))
     }
 
@@ -152,7 +150,7 @@ impl Links {
             handle.close();
             entry.graceful = true;
         }
-        if matches!(entry.stage, Stage::Opening(_)) {
+        if matches!(entry.stage, Stage::Opening(..)) {
             self.remove(link);
         }
     }
@@ -166,8 +164,8 @@ impl Links {
     /// Forgets a link. Tells whether it ended in order.
     pub(super) fn remove(&mut self, link: LinkId) -> bool {
         let Some(entry) = self.links.remove(&link) else { return false };
-        if matches!(entry.stage, Stage::Opening(_)) {
-            *self.opening(entry.dialled) -= 1;
+        if matches!(entry.stage, Stage::Opening(_, None)) {
+            self.accepting -= 1;
         }
         entry.graceful
     }

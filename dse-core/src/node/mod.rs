@@ -117,6 +117,7 @@ mod subscriber;
 mod tasks;
 mod transports;
 mod watch;
+mod window;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -13,6 +13,7 @@ mod tests;
 use core::time::Duration;
 
 use super::beats::Beats;
+use super::limits::LATE;
 use crate::protocol::{Instant, Listen, Watch};
 
 /// How links are probed.
@@ -97,10 +98,6 @@ struct Probe {
     /// Is a good outcome to be told?
     told: bool,
 }
-
-/// A timer that fires this late tells of a machine that stood still or is
-/// overloaded; below, of the timer's grain.
-const LATE: Duration = Duration::from_millis(50);
 
 /// Where both ends may ping, the one that does not lead waits this much longer.
 const FOLLOWS_AFTER: Duration = Duration::from_secs(10);

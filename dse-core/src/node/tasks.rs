@@ -18,11 +18,6 @@ impl<L, T: Send + 'static> Tasks<L, T> {
         self.labels.push((id, label));
     }
 
-    /// How many have not been told by [`next`](Self::next).
-    pub(super) fn len(&self) -> usize {
-        self.tasks.len()
-    }
-
     /// The next task that ends, as it says or because it panicked; none if there is no
     /// task. Cancel-safe.
     pub(super) async fn next(&mut self) -> Option<(L, Result<T, JoinError>)> {
