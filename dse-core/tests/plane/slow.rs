@@ -93,6 +93,77 @@ async fn who_takes_nothing_is_stalled_then_catches_up_and_is_told_its_gap_at_onc
     assert_eq!(b.plane.counters().gaps, 1);
 }
 
+/// Nobody gets the processor until all that can be done without time passing is done.
+async fn settled() {
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_stood_still_takes_no_subscriber_for_stalled() {
+    let (a, b) = (Node::new("a"), Node::new("b"));
+    link(&a, &b, 1);
+    let publisher = a.stream("x", Overflow::Block);
+    let mut subscriber = b.subscribe(1, "x");
+    a.route("x", 1);
+    let publishing = tokio::spawn(async move {
+        for i in 1..=100_000 {
+            publisher.publish(payload(i)).await.expect("published");
+        }
+        publisher
+    });
+    settled().await;
+    assert!(!publishing.is_finished(), "it waits for the subscriber");
+    tokio::time::advance(STALL * 10).await;
+    settled().await;
+    for i in 1..=100_000 {
+        assert_eq!(next_sample(&mut subscriber).await.seq, i);
+    }
+    let publisher = publishing.await.expect("no panic");
+
+    // So it is while it waits for the receipt of one more.
+    publisher.publish(payload(0)).await.expect("published");
+    let flushing = tokio::spawn(async move { (publisher.flush().await, publisher.close().await) });
+    settled().await;
+    tokio::time::advance(STALL * 10).await;
+    settled().await;
+    assert!(!flushing.is_finished(), "it waits again");
+    assert_eq!(next_sample(&mut subscriber).await.seq, 100_001);
+    settled().await;
+    tokio::time::advance(STALL * 10).await;
+    settled().await;
+    assert!(matches!(next(&mut subscriber).await, Delivery::Ended { .. }));
+    let (flushed, closed) = flushing.await.expect("no panic");
+    let all = Receipts { delivered: 1, undelivered: Vec::new() };
+    assert_eq!((flushed, closed), (all.clone(), all));
+    assert_eq!(a.plane.counters().stalls, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_stood_still_takes_no_subscription_for_one_that_holds_up_another() {
+    let (a, b) = (Node::patient("a"), Node::new("b"));
+    link(&a, &b, 1);
+    let publisher = a.stream("x", Overflow::Block);
+    let mut slow = b.subscribe(1, "x");
+    let mut fast = b.subscribe(2, "x");
+    a.route("x", 1);
+    let publishing = tokio::spawn(async move {
+        for i in 1..=100_000 {
+            publisher.publish(payload(i)).await.expect("published");
+        }
+        publisher.close().await
+    });
+    let draining = tokio::spawn(async move { drain(&mut fast).await });
+    settled().await;
+    assert!(!publishing.is_finished(), "it waits for the slow one");
+    tokio::time::advance(STALL * 5).await;
+    settled().await;
+    assert_eq!(drain(&mut slow).await, (100_000, 0));
+    assert_eq!(draining.await.expect("no panic"), (100_000, 0));
+    assert_eq!(publishing.await.expect("no panic").delivered, 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_sample_now_and_then_does_not_throttle_the_rest() {
     let (a, b, c) = (Node::new("a"), Node::new("b"), Node::new("c"));

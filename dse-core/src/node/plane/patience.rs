@@ -7,11 +7,14 @@
 //! * it takes nothing at all for longer than [`GRACE`], or
 //! * another subscriber has taken everything and could have had more.
 //!
-//! More of that than the stall timeout within 10 s, and it is stalled.
+//! More of that than the stall timeout within 10 s, and it is stalled. Where this node
+//! itself stood still, its subscribers' word may lie unread, and they begin anew.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::node::limits::LATE;
 
 /// A pause that is no sign of a stall: scheduling, a credit on its way.
 const GRACE: Duration = Duration::from_millis(100);
@@ -32,6 +35,14 @@ struct Waiting {
     looked_at: Instant,
     /// What of the quiet time is charged already, because others were idle.
     charged: Duration,
+    /// Who waits looks again by then.
+    due: Option<Instant>,
+}
+
+impl Waiting {
+    fn new(now: Instant) -> Self {
+        Self { quiet_since: now, looked_at: now, charged: Duration::ZERO, due: None }
+    }
 }
 
 impl Patience {
@@ -41,8 +52,7 @@ impl Patience {
 
     /// A publish waits for this subscriber, from now on if it did not already.
     pub(super) fn wait(&mut self, now: Instant) {
-        let start = Waiting { quiet_since: now, looked_at: now, charged: Duration::ZERO };
-        self.waiting.get_or_insert(start);
+        self.waiting.get_or_insert_with(|| Waiting::new(now));
     }
 
     pub(super) fn is_waiting(&self) -> bool {
@@ -51,6 +61,7 @@ impl Patience {
 
     /// Charges the time since the last look, if another subscriber was idle in it.
     pub(super) fn look(&mut self, now: Instant, another_idle: bool) {
+        self.allow_for_lateness(now);
         if let Some(waiting) = &mut self.waiting {
             let past = now - waiting.looked_at;
             waiting.looked_at = now;
@@ -63,6 +74,7 @@ impl Patience {
 
     /// The subscriber has taken something.
     pub(super) fn progress(&mut self, now: Instant) {
+        self.allow_for_lateness(now);
         if let Some(waiting) = &mut self.waiting {
             let quiet = uncharged(waiting, now);
             waiting.quiet_since = now;
@@ -77,10 +89,24 @@ impl Patience {
         self.waiting = None;
     }
 
-    /// What is left of `limit`; zero if the subscriber is stalled.
-    pub(super) fn left(&self, now: Instant, limit: Duration) -> Duration {
+    /// What is left of `limit`, after which who waits looks again; zero if the subscriber is
+    /// stalled.
+    pub(super) fn left(&mut self, now: Instant, limit: Duration) -> Duration {
+        self.allow_for_lateness(now);
         let quiet = self.waiting.as_ref().map_or(Duration::ZERO, |w| uncharged(w, now));
-        limit.saturating_sub(self.spent.total(now) + quiet)
+        let left = limit.saturating_sub(self.spent.total(now) + quiet);
+        if let Some(waiting) = &mut self.waiting {
+            waiting.due = Some(now + left);
+        }
+        left
+    }
+
+    fn allow_for_lateness(&mut self, now: Instant) {
+        if let Some(waiting) = &mut self.waiting
+            && waiting.due.is_some_and(|due| now >= due + LATE)
+        {
+            *waiting = Waiting::new(now);
+        }
     }
 }
 
@@ -139,6 +165,18 @@ mod tests {
         patience.wait(start);
         assert_eq!(patience.left(start + ms(600), LIMIT), ms(400));
         assert_eq!(patience.left(start + ms(1000), LIMIT), ms(0));
+    }
+
+    #[test]
+    fn a_publisher_that_stood_still_blames_nobody() {
+        let start = Instant::now();
+        let mut patience = Patience::new(start);
+        patience.wait(start);
+        assert_eq!(patience.left(start + ms(200), LIMIT), ms(800));
+        // For ten seconds. Then the credit of another is read first.
+        patience.look(start + ms(11_000), true);
+        assert_eq!(patience.left(start + ms(11_000), LIMIT), LIMIT);
+        assert_eq!(patience.left(start + ms(12_000), LIMIT), ms(0));
     }
 
     #[test]

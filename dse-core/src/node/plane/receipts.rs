@@ -10,6 +10,7 @@ use super::limits::DEPARTED;
 use super::route::Route;
 use super::sequencer::{Sequencer, State};
 use super::standing::Tally;
+use crate::node::limits::LATE;
 use crate::node::publisher::Receipts;
 use crate::protocol::NodeId;
 
@@ -105,7 +106,12 @@ impl Sequencer {
                 awaited.consumed_seq = route.consumed_seq();
                 awaited.quiet_since = now;
             }
-            let end = awaited.quiet_since + self.stall_timeout;
+            let mut end = awaited.quiet_since + self.stall_timeout;
+            if now >= end + LATE {
+                // This node stood still: what the subscriber says may lie unread.
+                awaited.quiet_since = now;
+                end = now + self.stall_timeout;
+            }
             if end <= now {
                 tally.note(&standing, false);
                 return false;
