@@ -57,7 +57,11 @@ impl Driver {
             Ok(Dialled { transport, outcome: Ok(link), place }) => {
                 return self.link_up(link, transport, Some((dial, place)));
             }
-            Ok(Dialled { outcome: Err(error), .. }) => error.to_string(),
+            // Another takes its place as soon as the bus is told.
+            Ok(Dialled { outcome: Err(error), place, .. }) => {
+                drop(place);
+                error.to_string()
+            }
             // A fault of the transport's own, which ends this dial and nothing else.
             Err(panicked) => format!("the transport did not survive the dial: {panicked}"),
         };

@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::limits::{HOLD_REVIEW, INITIAL_WINDOW, WINDOW, WINDOW_BYTES};
+use super::limits::{INITIAL_WINDOW, WINDOW, WINDOW_BYTES};
 use super::link::Link;
 use super::lock;
 use super::patience::Spent;
 use super::queue::{Position, Queue};
 use crate::data::Credit;
-use crate::node::limits::LATE;
 use crate::protocol::{Incarnation, Kind};
 
 /// One sequence that comes in on a link, as the credit for it is worked out.
@@ -161,11 +160,7 @@ impl Meter {
             state.held_at = None;
             return false;
         }
-        let mut past = now - state.held_at.replace(now).unwrap_or(now);
-        if past >= HOLD_REVIEW + LATE {
-            // This node stood still, and with it who takes the samples.
-            past = Duration::ZERO;
-        }
+        let past = now - state.held_at.replace(now).unwrap_or(now);
         drop(state);
         for tap in taps {
             let mut held = lock(&tap.held);

@@ -7,8 +7,9 @@
 //! * it takes nothing at all for longer than [`GRACE`], or
 //! * another subscriber has taken everything and could have had more.
 //!
-//! More of that than the stall timeout within 10 s, and it is stalled. Where this node
-//! itself stood still, its subscribers' word may lie unread, and they begin anew.
+//! More of that than the stall timeout within 10 s, and it is stalled. If the timer of who
+//! waits is late, this node stood still, and the subscriber's word may lie unread: it begins
+//! anew, but not again before it has taken something.
 
 use std::time::Duration;
 
@@ -35,13 +36,21 @@ struct Waiting {
     looked_at: Instant,
     /// What of the quiet time is charged already, because others were idle.
     charged: Duration,
-    /// Who waits looks again by then.
+    /// Who waits with a timer looks again at this time.
     due: Option<Instant>,
+    /// It has begun anew since it took something last.
+    excused: bool,
 }
 
 impl Waiting {
     fn new(now: Instant) -> Self {
-        Self { quiet_since: now, looked_at: now, charged: Duration::ZERO, due: None }
+        Self {
+            quiet_since: now,
+            looked_at: now,
+            charged: Duration::ZERO,
+            due: None,
+            excused: false,
+        }
     }
 }
 
@@ -79,6 +88,7 @@ impl Patience {
             let quiet = uncharged(waiting, now);
             waiting.quiet_since = now;
             waiting.charged = Duration::ZERO;
+            waiting.excused = false;
             self.spent.charge(now, quiet);
         }
     }
@@ -89,13 +99,13 @@ impl Patience {
         self.waiting = None;
     }
 
-    /// What is left of `limit`, after which who waits looks again; zero if the subscriber is
-    /// stalled.
-    pub(super) fn left(&mut self, now: Instant, limit: Duration) -> Duration {
+    /// What is left of `limit`; zero if the subscriber is stalled. `timed` says that somebody
+    /// looks again as soon as that is over.
+    pub(super) fn left(&mut self, now: Instant, limit: Duration, timed: bool) -> Duration {
         self.allow_for_lateness(now);
         let quiet = self.waiting.as_ref().map_or(Duration::ZERO, |w| uncharged(w, now));
         let left = limit.saturating_sub(self.spent.total(now) + quiet);
-        if let Some(waiting) = &mut self.waiting {
+        if timed && let Some(waiting) = &mut self.waiting {
             waiting.due = Some(now + left);
         }
         left
@@ -103,9 +113,11 @@ impl Patience {
 
     fn allow_for_lateness(&mut self, now: Instant) {
         if let Some(waiting) = &mut self.waiting
+            && !waiting.excused
             && waiting.due.is_some_and(|due| now >= due + LATE)
         {
-            *waiting = Waiting::new(now);
+            *waiting = Waiting { excused: true, ..Waiting::new(now) };
+            self.spent = Spent::new(now);
         }
     }
 }
@@ -163,8 +175,8 @@ mod tests {
         let start = Instant::now();
         let mut patience = Patience::new(start);
         patience.wait(start);
-        assert_eq!(patience.left(start + ms(600), LIMIT), ms(400));
-        assert_eq!(patience.left(start + ms(1000), LIMIT), ms(0));
+        assert_eq!(patience.left(start + ms(600), LIMIT, true), ms(400));
+        assert_eq!(patience.left(start + ms(1000), LIMIT, true), ms(0));
     }
 
     #[test]
@@ -172,11 +184,35 @@ mod tests {
         let start = Instant::now();
         let mut patience = Patience::new(start);
         patience.wait(start);
-        assert_eq!(patience.left(start + ms(200), LIMIT), ms(800));
+        // Another was idle until now.
+        patience.look(start + ms(900), true);
+        assert_eq!(patience.left(start + ms(900), LIMIT, true), ms(100));
         // For ten seconds. Then the credit of another is read first.
         patience.look(start + ms(11_000), true);
-        assert_eq!(patience.left(start + ms(11_000), LIMIT), LIMIT);
-        assert_eq!(patience.left(start + ms(12_000), LIMIT), ms(0));
+        assert_eq!(patience.left(start + ms(11_000), LIMIT, true), LIMIT);
+        assert_eq!(patience.left(start + ms(12_000), LIMIT, true), ms(0));
+    }
+
+    #[test]
+    fn a_publisher_that_is_always_late_waits_twice_as_long_and_no_longer() {
+        let start = Instant::now();
+        let mut patience = Patience::new(start);
+        patience.wait(start);
+        assert_eq!(patience.left(start + ms(200), LIMIT, true), ms(800));
+        assert_eq!(patience.left(start + ms(1400), LIMIT, true), LIMIT);
+        assert_eq!(patience.left(start + ms(2800), LIMIT, true), ms(0));
+    }
+
+    #[test]
+    fn who_looks_when_he_likes_is_not_late() {
+        let start = Instant::now();
+        let mut patience = Patience::new(start);
+        patience.wait(start);
+        for step in 1..=5 {
+            let left = patience.left(start + ms(180 * step), LIMIT, false);
+            assert_eq!(left, LIMIT - ms(180 * step));
+        }
+        assert_eq!(patience.left(start + ms(1080), LIMIT, false), ms(0));
     }
 
     #[test]
@@ -186,7 +222,7 @@ mod tests {
         patience.wait(start);
         patience.relieve(start + ms(999));
         patience.wait(start + ms(1000));
-        assert_eq!(patience.left(start + ms(1200), LIMIT), ms(0));
+        assert_eq!(patience.left(start + ms(1200), LIMIT, true), ms(0));
     }
 
     #[test]
@@ -197,7 +233,7 @@ mod tests {
         for step in 1..1000 {
             patience.progress(start + ms(10 * step));
         }
-        assert_eq!(patience.left(start + ms(10_000), LIMIT), LIMIT);
+        assert_eq!(patience.left(start + ms(10_000), LIMIT, true), LIMIT);
     }
 
     #[test]
@@ -209,7 +245,7 @@ mod tests {
             patience.look(start + ms(10 * step), true);
             patience.progress(start + ms(10 * step));
         }
-        assert_eq!(patience.left(start + ms(800), LIMIT), ms(200));
+        assert_eq!(patience.left(start + ms(800), LIMIT, true), ms(200));
     }
 
     #[test]

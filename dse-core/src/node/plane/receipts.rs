@@ -50,7 +50,7 @@ impl Sequencer {
         let mut until: Option<Instant> = None;
         for route in routes.iter_mut().filter(|route| route.awaits_receipt(*last_seq)) {
             route.patience.wait(now);
-            let left = route.patience.left(now, self.stall_timeout);
+            let left = route.patience.left(now, self.stall_timeout, true);
             if left.is_zero() {
                 // It may have taken all the same, and then did not come to the End.
                 route.given_up = true;
@@ -78,6 +78,7 @@ impl Sequencer {
             node: route.link.node.clone(),
             consumed_seq: route.consumed_seq(),
             quiet_since: now,
+            excused: false,
         });
         Flush { seq: *seq, awaited: awaited.collect(), tally }
     }
@@ -104,12 +105,12 @@ impl Sequencer {
             }
             if route.consumed_seq() > awaited.consumed_seq {
                 awaited.consumed_seq = route.consumed_seq();
-                awaited.quiet_since = now;
+                (awaited.quiet_since, awaited.excused) = (now, false);
             }
             let mut end = awaited.quiet_since + self.stall_timeout;
-            if now >= end + LATE {
+            if now >= end + LATE && !awaited.excused {
                 // This node stood still: what the subscriber says may lie unread.
-                awaited.quiet_since = now;
+                (awaited.quiet_since, awaited.excused) = (now, true);
                 end = now + self.stall_timeout;
             }
             if end <= now {
@@ -138,6 +139,8 @@ struct Awaited {
     node: NodeId,
     consumed_seq: u64,
     quiet_since: Instant,
+    /// It was waited for anew, since this node stood still.
+    excused: bool,
 }
 
 impl State {

@@ -342,9 +342,11 @@ impl Sequencer {
         look_at_waiting(state);
         let now = Instant::now();
         let mut until: Option<Instant> = None;
+        // Who only tries to publish looks again when it likes.
+        let timed = state.waiting > 0;
         for route in state.routes.iter_mut().filter(|route| !route.is_ready(payload)) {
             route.patience.wait(now);
-            let left = route.patience.left(now, self.stall_timeout);
+            let left = route.patience.left(now, self.stall_timeout, timed);
             if left.is_zero() {
                 route.stall(now);
                 count(&self.counters.stalls, 1);
