@@ -29,6 +29,7 @@ cargo xtask <task>
       --json FILE          writes the figures there as well
       --idle               instead: what a bus puts on the wire on which nothing happens
       --stall              instead: what a stopped subscriber does to the others
+      --start              instead: how long nodes that start at once need to find each other
   sim                      random schedules on a simulated bus, held against the laws
       --seeds N            how many; --help tells the other flags
       explore              instead: everything that can happen in small worlds
@@ -46,7 +47,8 @@ pub(crate) enum Task {
     Mutants(MutantsOptions),
     Demo(DemoOptions),
     Bench { arguments: Vec<String> },
-    Idle(IdleOptions),
+    Idle(NodesOptions),
+    Start(NodesOptions),
     Sim { arguments: Vec<String> },
     Fuzz(FuzzOptions),
 }
@@ -60,12 +62,12 @@ pub(crate) struct DemoOptions {
     pub(crate) baseline_only: bool,
 }
 
-/// What of an idle bus is measured.
+/// What of a bus of real nodes is measured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct IdleOptions {
+pub(crate) struct NodesOptions {
     /// Only this one.
     pub(crate) transport: Option<Transport>,
-    /// Only the small bus, for a short time.
+    /// Only small buses, for a short time.
     pub(crate) quick: bool,
     pub(crate) json: Option<PathBuf>,
     /// The `dse-node` to measure: this process is in the namespace that was made for it.
@@ -110,9 +112,12 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task,
         Some("demo") => parse_demo(arguments).map(Task::Demo),
         Some("bench") => {
             let arguments: Vec<String> = arguments.collect();
-            match arguments.iter().position(|argument| argument == "--idle") {
-                None => Ok(Task::Bench { arguments }),
-                Some(_) => parse_idle(arguments.into_iter()).map(Task::Idle),
+            if arguments.iter().any(|argument| argument == "--idle") {
+                parse_nodes_bench("--idle", arguments).map(Task::Idle)
+            } else if arguments.iter().any(|argument| argument == "--start") {
+                parse_nodes_bench("--start", arguments).map(Task::Start)
+            } else {
+                Ok(Task::Bench { arguments })
             }
         }
         Some("sim") => Ok(Task::Sim { arguments: arguments.collect() }),
@@ -179,20 +184,23 @@ fn parse_fuzz(mut arguments: impl Iterator<Item = String>) -> Result<FuzzOptions
     Ok(options)
 }
 
-fn parse_idle(mut arguments: impl Iterator<Item = String>) -> Result<IdleOptions, String> {
-    let mut options = IdleOptions::default();
+fn parse_nodes_bench(kind: &str, arguments: Vec<String>) -> Result<NodesOptions, String> {
+    let mut options = NodesOptions::default();
+    let mut arguments = arguments.into_iter();
     while let Some(flag) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
         match flag.as_str() {
-            "--idle" => {}
+            flag if flag == kind => {}
             "--quick" => options.quick = true,
             "--transport" => match parse_transport(&value()?)? {
-                Transport::Mem => return Err("--idle --transport mem: it has no wire".to_owned()),
+                Transport::Mem => {
+                    return Err(format!("{kind} --transport mem: it has no processes to measure"));
+                }
                 transport => options.transport = Some(transport),
             },
             "--json" => options.json = Some(PathBuf::from(value()?)),
-            "--inside" => options.inside = Some(PathBuf::from(value()?)),
-            other => return Err(format!("bench --idle does not know {other}")),
+            "--inside" if kind == "--idle" => options.inside = Some(PathBuf::from(value()?)),
+            other => return Err(format!("bench {kind} does not know {other}")),
         }
     }
     Ok(options)
@@ -244,7 +252,7 @@ mod tests {
         assert_eq!(parsed("bench --quick"), Ok(Task::Bench { arguments }));
         assert_eq!(
             parsed("bench --quick --idle --transport zmq --json out.json --inside node"),
-            Ok(Task::Idle(IdleOptions {
+            Ok(Task::Idle(NodesOptions {
                 transport: Some(Transport::Zmq),
                 quick: true,
                 json: Some(PathBuf::from("out.json")),
@@ -253,7 +261,7 @@ mod tests {
         );
         assert_eq!(
             parsed("bench --idle --transport mem"),
-            Err("--idle --transport mem: it has no wire".to_owned())
+            Err("--idle --transport mem: it has no processes to measure".to_owned())
         );
     }
 

@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Bench { arguments } => bench::run(&arguments),
         Task::Idle(options) => bench::idle::run(&options),
+        Task::Start(options) => bench::start::run(&options),
         Task::Sim { arguments } => sim::run(&arguments),
         Task::Fuzz(options) => fuzz::run(&options),
     };

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use super::nodes::{PATIENCE, await_mesh, await_ready, build, cpu_ms, values, write_json};
 use super::wire::{self, Loopback};
-use crate::args::{IdleOptions, Transport};
+use crate::args::{NodesOptions, Transport};
 use crate::fleet::{Fleet, Scratch, Setting};
-use crate::shell;
 use crate::table::{Table, grouped};
 
 /// Builds dse-node and measures it. True when every bound was kept and the size of the bus
@@ -21,7 +21,7 @@ use crate::table::{Table, grouped};
 ///
 /// # Errors
 /// The build failed, or a measurement could not be made.
-pub(crate) fn run(options: &IdleOptions) -> Result<bool> {
+pub(crate) fn run(options: &NodesOptions) -> Result<bool> {
     if let Some(program) = &options.inside {
         return measure_all(program, options);
     }
@@ -29,9 +29,7 @@ pub(crate) fn run(options: &IdleOptions) -> Result<bool> {
         eprintln!("SKIPPED bench --idle: no network namespace can be had here: {why}");
         return Ok(true);
     }
-    println!("building dse-node");
-    let build = ["build", "--release", "-p", "dse-node", "--bin", "dse-node", "--locked"];
-    let program = shell::build_program("dse-node", build)?;
+    let program = build()?;
     let this = std::env::current_exe().context("cannot tell which program this is")?;
     let mut command = wire::apart(&[&this]);
     command.args(std::env::args_os().skip(1)).arg("--inside").arg(&program);
@@ -70,7 +68,7 @@ struct Figures {
     cpu_ms: f64,
 }
 
-fn measure_all(program: &Path, options: &IdleOptions) -> Result<bool> {
+fn measure_all(program: &Path, options: &NodesOptions) -> Result<bool> {
     let loopback = Loopback::up()?;
     let sizes = if options.quick { &SIZES[..1] } else { SIZES.as_slice() };
     let cases = CASES.iter().filter(|case| options.transport.is_none_or(|it| it == case.transport));
@@ -86,11 +84,7 @@ fn measure_all(program: &Path, options: &IdleOptions) -> Result<bool> {
     println!("\n{}", table(&figures));
     let differences: Vec<Difference> = figures.chunks(sizes.len()).filter_map(difference).collect();
     differences.iter().for_each(|it| println!("{it}"));
-    if let Some(file) = &options.json {
-        let json: Vec<Value> = figures.iter().map(Figures::json).collect();
-        let text = format!("{:#}\n", Value::from(json));
-        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    }
+    write_json(options, figures.iter().map(Figures::json).collect())?;
     Ok(figures.iter().all(Figures::held) && differences.iter().all(Difference::held))
 }
 
@@ -176,48 +170,6 @@ fn measure(
     })
 }
 
-fn await_ready(fleet: &Fleet, nodes: usize) -> Result<()> {
-    let (mut ready, mut ended) = (0, None);
-    let all = fleet.journal.follow(0, PATIENCE, |line| {
-        match line.event() {
-            Some("ready") => ready += 1,
-            Some("exited") => ended = Some(line.tag.clone()),
-            _ => {}
-        }
-        (ready == nodes || ended.is_some()).then_some(())
-    });
-    if let Some(tag) = ended {
-        anyhow::bail!("{tag} ended; {}", fleet.last_words(&tag));
-    }
-    all.with_context(|| format!("only {ready} of {nodes} nodes got ready within {PATIENCE:?}"))
-}
-
-/// Waits until each node says that it has a link with each other, and no more links.
-fn await_mesh(fleet: &mut Fleet, nodes: usize) -> Result<()> {
-    let others = nodes as u64 - 1;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let stats = fleet.stats()?;
-        let lacking = stats.iter().find(|(_, line)| {
-            [line.number("links"), line.number("peers")] != [Some(others), Some(others)]
-        });
-        let Some((tag, line)) = lacking else { return Ok(()) };
-        ensure!(
-            Instant::now() < deadline,
-            "{tag} has {} links with {} peers after {PATIENCE:?}; {}",
-            line.value["links"],
-            line.value["peers"],
-            fleet.last_words(tag)
-        );
-        thread::sleep(LOOK_EVERY);
-    }
-}
-
-/// The CPU time of all nodes so far.
-fn cpu_ms(fleet: &Fleet) -> Result<u64> {
-    fleet.process_ids().into_values().map(wire::cpu_ms).sum()
-}
-
 impl Case {
     /// A node's configuration: a little to tell, at a place that is on the wire.
     fn config(&self) -> String {
@@ -229,11 +181,7 @@ impl Case {
         if self.transport == Transport::Zmq {
             config.push_str("listen = [\"zmq://127.0.0.1:0\"]\n");
         }
-        for number in 0..VALUES {
-            config.push_str(&format!(
-                "[[source]]\nkind = \"value\"\nkey = \"{{node}}/{number}\"\nvalue = \"{number}\"\n"
-            ));
-        }
+        config.push_str(&values());
         config
     }
 
@@ -296,9 +244,6 @@ fn table(figures: &[Figures]) -> Table {
 /// How many nodes: the cost of one should not depend on it.
 const SIZES: [usize; 2] = [8, 32];
 
-/// What each node exposes.
-const VALUES: usize = 5;
-
 /// How much the cost of a node may differ between these.
 const EQUAL_WITHIN: f64 = 0.1;
 
@@ -313,8 +258,3 @@ const QUICK_WINDOW: Duration = Duration::from_secs(20);
 
 /// The bus is settled once no control message went for so long.
 const STILL: Duration = Duration::from_secs(3);
-
-/// How long a bus may take to get there.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-const LOOK_EVERY: Duration = Duration::from_millis(50);

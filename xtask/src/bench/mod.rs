@@ -1,7 +1,9 @@
 //! `cargo xtask bench`: builds `dse-node/benches/bus` as a distributor would, and
-//! runs it. `--idle` measures real nodes instead.
+//! runs it. `--idle` and `--start` measure real nodes instead.
 
 pub(crate) mod idle;
+mod nodes;
+pub(crate) mod start;
 mod wire;
 
 use std::process::Command;
