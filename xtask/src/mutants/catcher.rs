@@ -104,6 +104,8 @@ pub(super) enum Verdict {
     Hung,
     /// All passed.
     Survived { took: Duration },
+    /// It fits the sources no more, and says nothing about the catcher.
+    Unbuildable { why: String },
     /// Another catcher was quicker, or this one does not look at such files.
     NotTried,
 }
@@ -120,6 +122,7 @@ impl fmt::Display for Verdict {
             Self::Caught { by, took } => write!(f, "{by} ({:.1} s)", took.as_secs_f64()),
             Self::Hung => f.write_str("hung"),
             Self::Survived { took } => write!(f, "SURVIVED ({:.1} s)", took.as_secs_f64()),
+            Self::Unbuildable { why } => write!(f, "DOES NOT COMPILE\n{why}"),
             Self::NotTried => f.write_str("-"),
         }
     }
@@ -146,7 +149,9 @@ impl<'a> Hunt<'a> {
         if self.limits.contains_key(&program) {
             return Ok(());
         }
-        self.build(program)?;
+        if let Some(words) = self.build(program)? {
+            bail!("the tree does not compile without a mutation:\n{words}");
+        }
         let (output, took) = self.run(program, UNMUTATED_LIMIT)?;
         if !output.status.success() {
             let words = String::from_utf8_lossy(&output.stdout);
@@ -160,12 +165,14 @@ impl<'a> Hunt<'a> {
     /// Sets a catcher on the mutation that the tree has.
     ///
     /// # Errors
-    /// The mutation does not compile.
+    /// A program cannot be started.
     pub(super) fn set_on(&self, catcher: &Catcher, mutation: &Mutation) -> Result<Verdict> {
         let Some(program) = (catcher.program)(&mutation.file) else {
             return Ok(Verdict::NotTried);
         };
-        self.build(program).with_context(|| format!("mutation {:?}", mutation.name))?;
+        if let Some(why) = self.build(program)? {
+            return Ok(Verdict::Unbuildable { why });
+        }
         let limit = self.limits.get(&program).copied().unwrap_or(UNMUTATED_LIMIT);
         let (output, took) = self.run(program, limit)?;
         Ok(if output.status.success() {
@@ -177,14 +184,15 @@ impl<'a> Hunt<'a> {
         })
     }
 
-    fn build(&self, program: Program) -> Result<()> {
+    /// What the compiler says, if it fails.
+    fn build(&self, program: Program) -> Result<Option<String>> {
         let mut cargo = program.build();
         let output = self.at_home(&mut cargo).output().context("cannot start cargo")?;
-        if !output.status.success() {
+        let words = || {
             let words = String::from_utf8_lossy(&output.stderr);
-            bail!("{} failed:\n{words}", shell::describe(&cargo));
-        }
-        Ok(())
+            format!("{} failed:\n{words}", shell::describe(&cargo))
+        };
+        Ok((!output.status.success()).then(words))
     }
 
     /// Runs within limits of time and memory: a mutation may make a loop without end.

@@ -32,10 +32,10 @@ pub(crate) struct MutantsOptions {
 }
 
 /// Applies each mutation to a copy of the tree and sets the catchers on it. True when
-/// none survived.
+/// all were caught.
 ///
 /// # Errors
-/// A mutation does not apply or does not compile, or the tree fails without any.
+/// A mutation does not apply, or the tree fails without any.
 pub(crate) fn run(options: &MutantsOptions) -> Result<bool> {
     let lists = chosen_lists(options.only.as_deref())?;
     let mutations: Vec<(&List, &Mutation)> =
@@ -64,7 +64,7 @@ pub(crate) fn run(options: &MutantsOptions) -> Result<bool> {
         rows.iter().filter(|row| !row.is_caught()).map(|row| row.mutation.name.as_str()).collect();
     println!("{} of {} mutations caught", rows.len() - survivors.len(), rows.len());
     for name in &survivors {
-        println!("survived: {name}");
+        println!("not caught: {name}");
     }
     Ok(survivors.is_empty())
 }

@@ -64,6 +64,7 @@ fn long(verdict: &Verdict) -> String {
         }
         Verdict::Hung => "it comes to no end".to_owned(),
         Verdict::Survived { .. } => "**survived**".to_owned(),
+        Verdict::Unbuildable { .. } => "**does not compile**".to_owned(),
         Verdict::NotTried => "-".to_owned(),
     }
 }
@@ -71,6 +72,7 @@ fn long(verdict: &Verdict) -> String {
 fn short(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Caught { took, .. } => format!("caught {:.1} s", took.as_secs_f64()),
+        Verdict::Unbuildable { .. } => "DOES NOT COMPILE".to_owned(),
         other => other.to_string(),
     }
 }
