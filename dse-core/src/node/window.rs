@@ -196,6 +196,7 @@ mod tests {
             now += DIAL_LONG;
         }
         assert_eq!(begun.len(), DIALS);
+        assert_eq!(dials.begin(now + DIAL_LONG), None);
         end(&mut dials, begun, false, now);
         assert_eq!((dials.old, dials.size), (0, DIALS_AT_FIRST), "nobody was slow");
     }
