@@ -208,7 +208,10 @@ impl Driver {
             Some(accepted) = self.accepted.recv(), if self.links.accepting() < OPENING_LINKS => {
                 self.accepted(accepted);
             }
-            () = self.window.ages(), if !self.dials_in_line.is_empty() => self.dial_in_line(),
+            () = self.window.ages(), if !self.dials_in_line.is_empty() => {
+                self.dial_in_line();
+                self.settle();
+            }
             () = timer => self.timeout(),
         }
     }
