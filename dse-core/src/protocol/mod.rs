@@ -25,6 +25,7 @@ mod links;
 mod membership;
 mod message;
 mod names;
+mod options;
 mod outbox;
 mod patterns;
 mod peers;
@@ -50,5 +51,6 @@ pub use message::{
     Span, Stand, Stats, StatsRequest, Suspect,
 };
 pub use names::{BusId, Endpoint, Incarnation, NameError, NodeId};
+pub use options::{Class, InterestOptions};
 pub use time::Instant;
 pub use timers::Timer;
