@@ -4,8 +4,9 @@
 use bytes::Bytes;
 use dse_core::protocol::wire::{self, Decoded};
 use dse_core::protocol::{
-    BusId, Claim, Config, ControlBus, Endpoint, Event, Hello, Incarnation, Input, Instant, Leave,
-    LeaveReason, LinkId, Member, Members, Message, NodeId, Open, Output, RejectReason, Role,
+    BusId, Claim, Config, ControlBus, Endpoint, Event, Features, Hello, Incarnation, Input,
+    Instant, Leave, LeaveReason, LinkId, Member, Members, Message, NodeId, Open, Output,
+    RejectReason, Role,
 };
 
 /// The node that peers are hostile to: by its id it decides about links with `z` and
@@ -80,11 +81,12 @@ fn hello(name: &str, role: Role) -> Hello {
     Hello {
         min_version: wire::VERSION,
         max_version: wire::VERSION,
-        features: 0,
+        features: Features::SUPPORTED,
         bus: bus(),
         node: node(name),
         claim: Claim { returned: false, incarnation: Incarnation(1), nonce: 1 },
         role,
+        lasting: true,
         link_nonce: 1,
         endpoints: Vec::new(),
     }

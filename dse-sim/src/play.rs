@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dse_core::protocol::{Command, Declaration, Endpoint, Incarnation, Kind, Role, wire};
+use dse_core::protocol::{
+    Class, Command, Declaration, Endpoint, Incarnation, InterestOptions, Kind, Role, wire,
+};
 
 use crate::schedule::{Act, GUESTS, LEAVES, PATTERNS, Who};
 use crate::setup::{Seeding, Setup};
@@ -419,7 +421,8 @@ impl Play {
     fn subscribe(&mut self, who: Who, pattern: usize) {
         let subscription = dse_core::protocol::SubscriptionId(self.world.ticket().0);
         let keys = expr(PATTERNS[pattern]);
-        self.command(who, |ticket| Command::Subscribe { ticket, subscription, keys });
+        let options = options(subscription.0);
+        self.command(who, |ticket| Command::Subscribe { ticket, subscription, keys, options });
     }
 
     fn unsubscribe(&mut self, who: Who, nth: usize) {
@@ -479,3 +482,21 @@ const BULK: usize = 30;
 /// Within this time, of two nodes with one id one has ended: the longest pause between
 /// dials, and the longest detection time.
 const LONGEST_CONTEST: Duration = Duration::from_secs(300);
+
+/// What a subscription asks of its routes: by its number, so that one pattern is subscribed
+/// to in all ways. Most ask for nothing special.
+fn options(subscription: u64) -> InterestOptions {
+    let mut options = InterestOptions::default();
+    match subscription % 7 {
+        0 => options.never_wait = true,
+        1 => options.min_interval = Duration::from_millis(1 + subscription % 3),
+        2 => options.class = Some(Class::ALL[subscription as usize % 3]),
+        3 => {
+            options.never_wait = true;
+            options.min_interval = Duration::from_millis(2);
+            options.class = Some(Class::Bulk);
+        }
+        _ => {}
+    }
+    options
+}

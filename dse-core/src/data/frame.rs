@@ -156,7 +156,7 @@ impl FrameWriter {
         self.head.put_u8(BEGIN);
         put_varint(&mut self.head, begin.alias.into());
         put_text(&mut self.head, begin.key.as_str());
-        self.head.put_u8(begin.kind as u8);
+        self.head.put_u8(begin.kind.number());
         put_text(&mut self.head, &begin.encoding);
         put_varint(&mut self.head, begin.incarnation.0);
         put_varint(&mut self.head, begin.next_seq);

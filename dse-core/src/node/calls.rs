@@ -8,7 +8,8 @@ use super::stats::Stats;
 use super::status::NodeStatus;
 use super::watch::Watching;
 use crate::protocol::{
-    Command, CommandError, Input, KeyExpr, PeerInfo, Report, Role, StatsError, Ticket,
+    Command, CommandError, Input, InterestOptions, KeyExpr, PeerInfo, Report, Role, StatsError,
+    Ticket,
 };
 
 /// Who waits for the outcome of a command.
@@ -34,7 +35,8 @@ impl Driver {
                 self.command(ticket, Waiting::Done(reply), command);
             }
             Call::Subscribe { subscription, keys, reply } => {
-                let command = Command::Subscribe { ticket, subscription, keys };
+                let options = InterestOptions::default();
+                let command = Command::Subscribe { ticket, subscription, keys, options };
                 self.command(ticket, Waiting::Done(reply), command);
             }
             Call::Request { reply, .. } if self.asks_enough() => {
@@ -141,6 +143,7 @@ impl Driver {
             control_bytes_received: core.control_bytes_received,
             control_timers: self.core.poll_timeout().is_some().into(),
             unknown_messages: core.unknown_messages,
+            unknown_fields: core.skipped.total(),
             faults: core.faults,
             refused: self.refused + self.transports.strays(),
             links: self.links.len() as u64,

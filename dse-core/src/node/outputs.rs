@@ -83,9 +83,12 @@ impl Driver {
                 tracing::debug!(peer = %found.node, key = %found.declaration.key, "undeclared");
                 self.watchers.tell(&Change::Undeclared(found));
             }
-            Event::RouteAdded { key, link } => {
-                tracing::debug!(%key, link = link.0, "route added");
+            Event::RouteAdded { key, link, options } => {
+                tracing::debug!(%key, link = link.0, ?options, "route added");
                 self.plane.route_added(&key, link);
+            }
+            Event::RouteChanged { key, link, options } => {
+                tracing::debug!(%key, link = link.0, ?options, "route changed");
             }
             Event::RouteRemoved { key, link } => {
                 tracing::debug!(%key, link = link.0, "route removed");

@@ -46,6 +46,9 @@ stats! {
     stalls
     /// Control messages of kinds that this version does not know.
     unknown_messages
+    /// What was skipped inside control messages because this version does not know it: tags,
+    /// numbers of kinds, reasons, roles, scopes and classes, bits of flags and features.
+    unknown_fields
     /// Links closed because the peer broke the protocol.
     faults
     /// Peers refused, and messages of strangers dropped.

@@ -16,7 +16,7 @@ use super::interest::LocalInterest;
 use super::io::{Command, Counters, Deadline, Event, Input, LinkId, Output, Ticket};
 use super::link_table::Links;
 use super::links::LinkStage;
-use super::message::{Claim, Message, Role};
+use super::message::{Claim, Message, Pattern, Role};
 use super::names::NodeId;
 use super::outbox::Outbox;
 use super::peers::Peers;
@@ -170,8 +170,9 @@ impl ControlBus {
                 let result = self.undeclare(&key);
                 self.done(ticket, result);
             }
-            Command::Subscribe { ticket, subscription, keys } => {
-                let result = self.member().and_then(|()| self.subscribe(subscription, keys));
+            Command::Subscribe { ticket, subscription, keys, options } => {
+                let pattern = Pattern { keys, options };
+                let result = self.member().and_then(|()| self.subscribe(subscription, pattern));
                 self.done(ticket, result);
             }
             Command::Unsubscribe { subscription } => self.unsubscribe(subscription),
@@ -235,15 +236,20 @@ impl ControlBus {
             LinkStage::Open { node } => Some(node.clone()),
             LinkStage::Greeting | LinkStage::Greeted { .. } => None,
         };
-        let result = match (wire::decode(bytes), node) {
-            (Ok(Decoded::Known(message)), Some(node)) => self.message(link, &node, message),
-            (Ok(Decoded::Known(message)), None) => self.greeting(link, message),
-            (Ok(Decoded::Unknown { .. }), _) => {
-                self.outbox.counters.unknown_messages += 1;
-                Ok(())
+        let decoded = match wire::decode_counting(bytes) {
+            Ok((decoded, skipped)) => {
+                self.outbox.counters.skipped += skipped;
+                decoded
             }
-            (Err(error), _) => {
-                self.fault(link, &alloc::string::ToString::to_string(&error));
+            Err(error) => return self.fault(link, &alloc::string::ToString::to_string(&error)),
+        };
+        let result = match (decoded, node) {
+            (Decoded::Known(message), Some(node)) => self.message(link, &node, message),
+            (Decoded::Known(message), None) => self.greeting(link, message),
+            (Decoded::Unknown { must_understand, .. }, _) => {
+                let counters = &mut self.outbox.counters;
+                counters.unknown_messages += 1;
+                counters.unknown_required_messages += u64::from(must_understand);
                 Ok(())
             }
         };

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use serde::Serialize;
 
+use super::features::Features;
 use super::message::Role;
 use super::names::{BusId, Endpoint, Incarnation, NodeId};
 
@@ -20,6 +21,10 @@ pub struct Config {
     pub incarnation: Incarnation,
     /// Member or guest.
     pub role: Role,
+    /// This node stays on the bus until it is told to leave; else it ends by itself.
+    pub lasting: bool,
+    /// What this node can do beyond what every node can.
+    pub features: Features,
     /// Where this node can be reached; at most 16.
     pub endpoints: Vec<Endpoint>,
     /// Schemes that this node has a transport for. Endpoints of others are not dialled.
@@ -45,6 +50,8 @@ impl Config {
             node,
             incarnation,
             role: Role::Member,
+            lasting: true,
+            features: Features::SUPPORTED,
             endpoints: Vec::new(),
             schemes: Vec::new(),
             redial_min: Duration::from_millis(100),

@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::key::Key;
 use super::limits;
+use super::numbers::kind;
 
 /// The kind of a declaration: what a subscriber may expect of it.
 ///
-/// On the wire the number of the variant: append only.
+/// On the wire its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "u8", into = "u8")]
 pub enum Kind {
     /// Samples from now on, in order, each once; a gap is reported.
     Stream,
@@ -22,21 +24,61 @@ pub enum Kind {
     Table,
     /// Request and reply. Reserved: no node of this version declares one.
     Service,
+    /// A kind of a later version, by its number. It is kept and shown; no node of this
+    /// version declares or receives one.
+    Other(u8),
+}
+
+impl Kind {
+    /// Its number on the wire.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Stream => kind::STREAM,
+            Self::State => kind::STATE,
+            Self::Table => kind::TABLE,
+            Self::Service => kind::SERVICE,
+            Self::Other(number) => number,
+        }
+    }
+
+    /// The kind of a number on the wire.
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            kind::STREAM => Self::Stream,
+            kind::STATE => Self::State,
+            kind::TABLE => Self::Table,
+            kind::SERVICE => Self::Service,
+            number => Self::Other(number),
+        }
+    }
+}
+
+impl From<u8> for Kind {
+    fn from(number: u8) -> Self {
+        Self::from_number(number)
+    }
+}
+
+impl From<Kind> for u8 {
+    fn from(kind: Kind) -> Self {
+        kind.number()
+    }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Stream => "stream",
-            Self::State => "state",
-            Self::Table => "table",
-            Self::Service => "service",
-        })
+        match self {
+            Self::Stream => f.write_str("stream"),
+            Self::State => f.write_str("state"),
+            Self::Table => f.write_str("table"),
+            Self::Service => f.write_str("service"),
+            Self::Other(number) => write!(f, "other-{number}"),
+        }
     }
 }
 
 /// One thing that a node exposes under a key. A node declares a key once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Declaration {
     /// Where it is to be found.
     pub key: Key,

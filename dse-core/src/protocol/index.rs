@@ -6,7 +6,7 @@ use core::ops::Bound::{Included, Unbounded};
 
 use serde::Serialize;
 
-use super::declaration::{Declaration, IndexVersion};
+use super::declaration::{Declaration, IndexVersion, Kind};
 use super::errors::CommandError;
 use super::key::{Key, KeyExpr};
 use super::limits;
@@ -315,5 +315,8 @@ pub(super) fn parts<T>(
 
 fn check(declaration: &Declaration) -> Result<(), CommandError> {
     let invalid = |why| CommandError::InvalidDeclaration { key: declaration.key.clone(), why };
+    if matches!(declaration.kind, Kind::Other(_)) {
+        return Err(invalid("this version does not know its kind"));
+    }
     declaration.check().map_err(invalid)
 }

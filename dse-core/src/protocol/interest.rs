@@ -11,9 +11,9 @@ use super::bus::ControlBus;
 use super::errors::CommandError;
 use super::index::parts;
 use super::io::{Event, LinkId, SubscriptionId};
-use super::key::{Key, KeyExpr};
+use super::key::Key;
 use super::limits;
-use super::message::{Interest, InterestRefused, Message};
+use super::message::{Interest, InterestRefused, Message, Pattern};
 use super::names::NodeId;
 use super::patterns::Patterns;
 use super::timers::Timer;
@@ -22,8 +22,8 @@ use super::wire;
 /// This node's subscriptions, and which of its own keys are wanted.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct LocalInterest {
-    subscriptions: BTreeMap<SubscriptionId, KeyExpr>,
-    /// Those of the subscriptions, each once.
+    subscriptions: BTreeMap<SubscriptionId, Pattern>,
+    /// Those of the subscriptions, each expression once.
     #[serde(skip)]
     patterns: Patterns,
     /// Own keys whose application was told of a first interest and of no last one.
@@ -40,7 +40,7 @@ impl LocalInterest {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct SentInterest {
     version: u64,
-    patterns: Vec<KeyExpr>,
+    patterns: Vec<Pattern>,
 }
 
 /// What a peer wants of this node, on its open link.
@@ -48,7 +48,7 @@ pub(super) struct SentInterest {
 pub(super) struct Wants {
     version: u64,
     patterns: Patterns,
-    partial: Vec<KeyExpr>,
+    partial: Vec<Pattern>,
     parts: u32,
 }
 
@@ -74,13 +74,13 @@ impl ControlBus {
     pub(super) fn subscribe(
         &mut self,
         subscription: SubscriptionId,
-        keys: KeyExpr,
+        pattern: Pattern,
     ) -> Result<(), CommandError> {
         let limit = limits::PATTERNS_PER_INTEREST;
         if self.interest.subscriptions.len() >= limit {
             return Err(CommandError::TooManySubscriptions { limit });
         }
-        self.interest.subscriptions.insert(subscription, keys);
+        self.interest.subscriptions.insert(subscription, pattern);
         self.subscriptions_changed();
         Ok(())
     }
@@ -176,15 +176,29 @@ impl ControlBus {
         let Some(peer) = self.peers.get_mut(node) else { return };
         let Some(open) = peer.open else { return };
         let wanted = peer.wants.patterns.keys_of(&self.index);
-        for key in wanted.difference(&peer.routes) {
-            self.outbox.event(Event::RouteAdded { key: key.clone(), link: open.link });
+        let link = open.link;
+        let (mut changed, mut other_options) = (BTreeSet::new(), 0);
+        for (key, options) in &wanted {
+            let (key, options) = (key.clone(), *options);
+            match peer.routes.get(&key) {
+                None => {
+                    changed.insert(key.clone());
+                    self.outbox.event(Event::RouteAdded { key, link, options });
+                }
+                Some(before) if *before != options => {
+                    other_options += 1;
+                    self.outbox.event(Event::RouteChanged { key, link, options });
+                }
+                Some(_) => {}
+            }
         }
-        for key in peer.routes.difference(&wanted) {
-            self.outbox.event(Event::RouteRemoved { key: key.clone(), link: open.link });
+        for key in peer.routes.keys().filter(|key| !wanted.contains_key(*key)) {
+            changed.insert(key.clone());
+            self.outbox.event(Event::RouteRemoved { key: key.clone(), link });
         }
-        let changed: BTreeSet<Key> = wanted.symmetric_difference(&peer.routes).cloned().collect();
         peer.routes = wanted;
-        let work = self.index.len() * peer.wants.patterns.wild_count() + changed.len() * others;
+        let compared = self.index.len() * peer.wants.patterns.wild_count();
+        let work = compared + changed.len() * others + other_options;
         let rest = limits::INTEREST_REST * u32::try_from(work).unwrap_or(u32::MAX);
         peer.rests_until = (work > limits::INTEREST_WORK).then(|| self.now + rest);
         self.wanted_changed(&changed);
@@ -194,8 +208,10 @@ impl ControlBus {
     pub(super) fn route_new_key(&mut self, key: &Key) {
         for peer in self.peers.iter_mut() {
             let Some(open) = peer.open else { continue };
-            if peer.wants.patterns.matches(key) && peer.routes.insert(key.clone()) {
-                self.outbox.event(Event::RouteAdded { key: key.clone(), link: open.link });
+            let Some(options) = peer.wants.patterns.options_of(key) else { continue };
+            if peer.routes.insert(key.clone(), options).is_none() {
+                let (key, link) = (key.clone(), open.link);
+                self.outbox.event(Event::RouteAdded { key, link, options });
             }
         }
         self.wanted_changed_for(key);
@@ -239,6 +255,6 @@ impl ControlBus {
 
     fn is_wanted(&self, key: &Key) -> bool {
         self.interest.patterns.matches(key)
-            || self.peers.iter().any(|peer| peer.routes.contains(key))
+            || self.peers.iter().any(|peer| peer.routes.contains_key(key))
     }
 }

@@ -14,11 +14,14 @@ use serde::Serialize;
 
 use super::declaration::Declaration;
 use super::errors::{CommandError, DialError, StatsError, StopReason};
+use super::features::Features;
 use super::key::{Key, KeyExpr};
 use super::message::{LeaveReason, RejectReason, Role};
 use super::names::{Endpoint, Incarnation, NodeId};
+use super::options::InterestOptions;
 use super::time::Instant;
 use super::timers::Timer;
+use super::wire::Skipped;
 
 /// An established pairing of two nodes, as the driver numbers them. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -114,6 +117,8 @@ pub enum Command {
         subscription: SubscriptionId,
         /// What is wanted.
         keys: KeyExpr,
+        /// What is asked of the routes that bring it.
+        options: InterestOptions,
     },
     /// Want them no more.
     Unsubscribe {
@@ -352,6 +357,17 @@ pub enum Event {
         key: Key,
         /// The link.
         link: LinkId,
+        /// What the peer asks of the route.
+        options: InterestOptions,
+    },
+    /// A peer asks something else of a route that stands.
+    RouteChanged {
+        /// The key.
+        key: Key,
+        /// The link.
+        link: LinkId,
+        /// What the peer asks of the route from now on.
+        options: InterestOptions,
     },
     /// A peer wants it no more. Not given where the link closed or the key was undeclared.
     RouteRemoved {
@@ -405,6 +421,7 @@ pub enum Event {
 
 /// A peer, as its Hello told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct PeerInfo {
     /// Its id.
     pub node: NodeId,
@@ -414,6 +431,18 @@ pub struct PeerInfo {
     pub role: Role,
     /// Where it can be reached.
     pub endpoints: Vec<Endpoint>,
+    /// It stays on the bus until it is told to leave; else it ends by itself.
+    pub lasting: bool,
+    /// The negotiated features: those that it and this node have.
+    pub features: Features,
+}
+
+impl PeerInfo {
+    /// A lasting peer without endpoints that has all features of this version.
+    pub fn new(node: NodeId, incarnation: Incarnation, role: Role) -> Self {
+        let features = Features::SUPPORTED;
+        Self { node, incarnation, role, endpoints: Vec::new(), lasting: true, features }
+    }
 }
 
 /// What the core knows of a peer.
@@ -438,6 +467,10 @@ pub struct Counters {
     pub control_bytes_received: u64,
     /// Messages of kinds this version does not know: skipped.
     pub unknown_messages: u64,
+    /// Those of them whose senders said that they must be understood.
+    pub unknown_required_messages: u64,
+    /// What was skipped inside messages of known kinds, by level.
+    pub skipped: Skipped,
     /// Links closed because the peer broke the protocol.
     pub faults: u64,
 }

@@ -96,11 +96,12 @@ impl ControlBus {
         let hello = Hello {
             min_version: wire::VERSION,
             max_version: wire::VERSION,
-            features: 0,
+            features: self.config.features,
             bus: self.config.bus.clone(),
             node: self.config.node.clone(),
             claim: self.claim,
             role: self.config.role,
+            lasting: self.config.lasting,
             link_nonce: nonce,
             endpoints: self.config.endpoints.clone(),
         };
@@ -364,7 +365,8 @@ impl ControlBus {
         self.sync_index(id, &node, open.known);
         self.send_interest(&node);
         self.request_opened(id, &node);
-        self.wanted_changed(&before.unwrap_or_default());
+        let before = before.unwrap_or_default().into_keys().collect();
+        self.wanted_changed(&before);
         self.reconsider(&node);
     }
 
@@ -374,13 +376,13 @@ impl ControlBus {
         if before.is_none_or(|peer| !peer.is(hello)) {
             let was_member = before.is_some_and(Peer::is_member);
             self.make_room(hello);
-            self.peers.insert(Peer::new(hello));
+            self.peers.insert(Peer::new(hello, self.config.features));
             if was_member {
                 self.tell_if_forgotten(&hello.node);
             }
         }
         let peer = self.peers.get_mut(&hello.node)?;
-        peer.info = super::peers::info(hello);
+        peer.info = super::peers::info(hello, self.config.features);
         peer.claim = hello.claim;
         peer.index.new_link();
         peer.wants = super::interest::Wants::default();

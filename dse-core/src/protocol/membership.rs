@@ -22,7 +22,7 @@ impl ControlBus {
         if peer.open.is_none_or(|open| open.link != link) {
             return;
         }
-        let routes = core::mem::take(&mut peer.routes);
+        let routes = core::mem::take(&mut peer.routes).into_keys().collect();
         let lasted = self.now.since(peer.opened_at);
         peer.brief = if lasted < self.config.redial_max { peer.brief.saturating_add(1) } else { 0 };
         let brief = peer.brief;
@@ -69,7 +69,7 @@ impl ControlBus {
         if self.phase == Phase::Running {
             self.dial_lost(node, Vec::new(), false, 0);
         }
-        self.after_loss(link, node, "the node left", &peer.routes);
+        self.after_loss(link, node, "the node left", &peer.routes.into_keys().collect());
         self.leave_progress();
         self.reconsider(node);
     }

@@ -3,11 +3,16 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use core::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::declaration::{Declaration, IndexVersion};
+use super::features::Features;
 use super::key::{Key, KeyExpr};
 use super::names::{BusId, Endpoint, Incarnation, NodeId};
+use super::numbers::{leave, reject, role};
+use super::options::InterestOptions;
 
 /// One control-bus message. Serialized as it stands it is for comparing only; its bytes
 /// on the wire are made by [`wire`](super::wire).
@@ -52,12 +57,36 @@ pub enum Message {
 }
 
 /// Is a node part of the bus, or does it only ask?
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+///
+/// On the wire its number; one that is not known counts as [`Role::Guest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Role {
     /// Declares, subscribes, answers.
     Member,
     /// Links to all and asks; nothing else.
     Guest,
+}
+
+impl Role {
+    /// Its number on the wire.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Member => role::MEMBER,
+            Self::Guest => role::GUEST,
+        }
+    }
+
+    /// The role of a number on the wire.
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            role::MEMBER => Self::Member,
+            _ => Self::Guest,
+        }
+    }
+
+    pub(super) const fn is_known(number: u8) -> bool {
+        Self::from_number(number).number() == number
+    }
 }
 
 /// What decides between two live nodes of one id (PROTOCOL.md §5.3). Constant while any
@@ -74,14 +103,14 @@ pub struct Claim {
 }
 
 /// First on every link, both ways.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Hello {
     /// Lowest protocol version that the sender speaks.
     pub min_version: u8,
     /// Highest protocol version that the sender speaks.
     pub max_version: u8,
-    /// Bits for optional abilities; none is defined.
-    pub features: u64,
+    /// What the sender can do beyond what every node can.
+    pub features: Features,
     /// The sender's bus.
     pub bus: BusId,
     /// The sender's id.
@@ -90,6 +119,8 @@ pub struct Hello {
     pub claim: Claim,
     /// Member or guest.
     pub role: Role,
+    /// The sender stays on the bus until it is told to leave; else it ends by itself.
+    pub lasting: bool,
     /// Random for each link: the sender's name for this link.
     pub link_nonce: u64,
     /// Where the sender can be reached.
@@ -97,7 +128,7 @@ pub struct Hello {
 }
 
 /// Opens the link, after the other's Hello.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Open {
     /// The link nonce of the other's Hello: proves that the sender is alive now.
     pub echo: u64,
@@ -113,7 +144,7 @@ pub struct Open {
 /// Some of the members that a node has open or is dialling: those of one span of
 /// incarnations, told by a sum, so that two nodes can see where they differ
 /// (PROTOCOL.md §4.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Span {
     /// The lowest incarnation of the span. It ends where the one before begins.
     pub from: Incarnation,
@@ -122,9 +153,8 @@ pub struct Span {
 }
 
 /// Why a link was refused or ended.
-///
-/// On the wire the number of the variant: append only.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[non_exhaustive]
 pub enum RejectReason {
     /// The sender belongs to another bus.
     #[error("this is bus {bus}; join it under this name, or use another endpoint")]
@@ -181,10 +211,37 @@ pub enum RejectReason {
         /// Which rule was broken.
         fault: Box<str>,
     },
+    /// A reason of a later version.
+    #[error("it gives reason {number}, which this version does not know: {}", if .words.is_empty() { "run the same release on both" } else { .words })]
+    Other {
+        /// The number of the reason.
+        number: u8,
+        /// The reason in words, as the peer put it; may be empty.
+        words: Box<str>,
+    },
+}
+
+impl RejectReason {
+    /// Its number on the wire.
+    pub const fn number(&self) -> u8 {
+        match self {
+            Self::WrongBus { .. } => reject::WRONG_BUS,
+            Self::NoCommonVersion { .. } => reject::NO_COMMON_VERSION,
+            Self::Clash { .. } => reject::CLASH,
+            Self::Yourself => reject::YOURSELF,
+            Self::Duplicate => reject::DUPLICATE,
+            Self::Leaving => reject::LEAVING,
+            Self::BusFull { .. } => reject::BUS_FULL,
+            Self::GuestsFull { .. } => reject::GUESTS_FULL,
+            Self::WrongIdentity { .. } => reject::WRONG_IDENTITY,
+            Self::Fault { .. } => reject::FAULT,
+            Self::Other { number, .. } => *number,
+        }
+    }
 }
 
 /// Refuses the link, or ends it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reject {
     /// The link nonce of the other's Hello.
     pub echo: u64,
@@ -193,7 +250,7 @@ pub struct Reject {
 }
 
 /// A member that the sender has an open link to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Member {
     /// Its id.
     pub node: NodeId,
@@ -204,7 +261,7 @@ pub struct Member {
 }
 
 /// Tells whom to dial.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Members {
     /// The [`MembersRequest`] that this answers, or none after an Open.
     pub request: Option<u64>,
@@ -215,14 +272,14 @@ pub struct Members {
 }
 
 /// Asks for all members that the receiver has open.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MembersRequest {
     /// Chosen by the asker.
     pub request: u64,
 }
 
 /// The sender's whole index, in parts that are applied at the last.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Snapshot {
     /// The version of the index.
     pub version: IndexVersion,
@@ -235,7 +292,7 @@ pub struct Snapshot {
 }
 
 /// A change of the sender's index, in parts that are applied at the last.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Delta {
     /// The version that this is a change of.
     pub from: IndexVersion,
@@ -252,7 +309,7 @@ pub struct Delta {
 }
 
 /// Who serves this key expression?
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Request {
     /// Chosen by the asker.
     pub request: u64,
@@ -261,7 +318,7 @@ pub struct Request {
 }
 
 /// A node's reply to a request: its matching declarations, also when none match.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Answer {
     /// The request.
     pub request: u64,
@@ -278,7 +335,7 @@ pub struct Answer {
 
 /// Which of the receiver's keys the sender wants: replaces what it said before, in
 /// parts that are applied at the last.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Interest {
     /// Grows by one with each change on this link, from 1.
     pub version: u64,
@@ -287,11 +344,27 @@ pub struct Interest {
     /// No further part follows.
     pub last: bool,
     /// The patterns; none means no interest.
-    pub patterns: Vec<KeyExpr>,
+    pub patterns: Vec<Pattern>,
+}
+
+/// Keys that a node wants, and what it asks of the routes that bring them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Pattern {
+    /// The keys.
+    pub keys: KeyExpr,
+    /// What is asked of their routes.
+    pub options: InterestOptions,
+}
+
+/// Nothing special is asked.
+impl From<KeyExpr> for Pattern {
+    fn from(keys: KeyExpr) -> Self {
+        Self { keys, options: InterestOptions::default() }
+    }
 }
 
 /// The interest was not taken; the one before it stays in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InterestRefused {
     /// The version of the refused interest.
     pub version: u64,
@@ -300,34 +373,66 @@ pub struct InterestRefused {
 }
 
 /// Why a node leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum LeaveReason {
     /// It was asked to.
     Asked,
     /// It lost its id to another live node.
     Clash,
+    /// A reason of a later version, by its number: as good as any.
+    Other(u8),
+}
+
+impl LeaveReason {
+    /// Its number on the wire.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Asked => leave::ASKED,
+            Self::Clash => leave::CLASH,
+            Self::Other(number) => number,
+        }
+    }
+
+    /// The reason of a number on the wire.
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            leave::ASKED => Self::Asked,
+            leave::CLASH => Self::Clash,
+            number => Self::Other(number),
+        }
+    }
+}
+
+impl fmt::Display for LeaveReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked => f.write_str("asked"),
+            Self::Clash => f.write_str("clash"),
+            Self::Other(number) => write!(f, "other-{number}"),
+        }
+    }
 }
 
 /// The sender goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Leave {
     /// Why.
     pub reason: LeaveReason,
 }
 
 /// The leave was seen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LeaveAck {}
 
 /// Asks for the receiver's counters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StatsRequest {
     /// Chosen by the asker.
     pub request: u64,
 }
 
 /// The sender's counters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stats {
     /// The request.
     pub request: u64,
@@ -338,7 +443,7 @@ pub struct Stats {
 /// The sender lost its link with a node that it watches. A hint to probe one's own link
 /// with that node, nothing more: it is not stored, not relayed, not answered
 /// (PROTOCOL.md §10.2).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Suspect {
     /// Who.
     pub node: NodeId,
@@ -348,7 +453,7 @@ pub struct Suspect {
 
 /// The sender has met a younger start of the receiver that is alive. The receiver decides
 /// which of the two goes: it ends, or it answers with [`Stand`] (PROTOCOL.md §5.3).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rival {
     /// The claim of the younger one.
     pub claim: Claim,
@@ -357,5 +462,5 @@ pub struct Rival {
 }
 
 /// The sender yields its id to no younger start of itself, from now on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stand {}

@@ -13,6 +13,7 @@ mod declaration;
 mod dial;
 mod directory;
 mod errors;
+mod features;
 mod index;
 mod interest;
 mod io;
@@ -25,6 +26,7 @@ mod links;
 mod membership;
 mod message;
 mod names;
+pub mod numbers;
 mod options;
 mod outbox;
 mod patterns;
@@ -40,6 +42,7 @@ pub use bus::ControlBus;
 pub use config::Config;
 pub use declaration::{Declaration, IndexVersion, Kind};
 pub use errors::{CommandError, DialError, StatsError, StopReason};
+pub use features::Features;
 pub use io::{
     BeatTurn, Command, Counters, Deadline, DialId, Event, Input, LinkId, Listen, Match, Missing,
     MissingReason, Output, PeerInfo, PeerStatus, Report, SubscriptionId, Ticket, Watch,
@@ -47,8 +50,8 @@ pub use io::{
 pub use key::{Key, KeyExpr};
 pub use message::{
     Answer, Claim, Delta, Hello, Interest, InterestRefused, Leave, LeaveAck, LeaveReason, Member,
-    Members, MembersRequest, Message, Open, Reject, RejectReason, Request, Rival, Role, Snapshot,
-    Span, Stand, Stats, StatsRequest, Suspect,
+    Members, MembersRequest, Message, Open, Pattern, Reject, RejectReason, Request, Rival, Role,
+    Snapshot, Span, Stand, Stats, StatsRequest, Suspect,
 };
 pub use names::{BusId, Endpoint, Incarnation, NameError, NodeId};
 pub use options::{Class, InterestOptions};

@@ -67,6 +67,11 @@ pub struct InterestOptions {
 }
 
 impl InterestOptions {
+    /// Does it ask for all that another asks for, so that both together ask for no more?
+    pub(super) fn covers(self, other: Self) -> bool {
+        self.merge(other) == self
+    }
+
     /// What two subscriptions of one node need together: waited for if one of them is to be,
     /// the shorter interval, the higher class.
     #[must_use]

@@ -1,34 +1,40 @@
 //! Sets of key expressions, such as an interest. Those without a `*` are looked up, so
 //! that only the others cost a comparison each (law L6).
 
-use alloc::collections::BTreeSet;
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use serde::Serialize;
 
 use super::index::{LocalIndex, PeerIndex};
 use super::key::{Key, KeyExpr};
+use super::message::Pattern;
+use super::options::InterestOptions;
 
-/// Each expression once.
+/// Each expression once, with what all that named it ask for together.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Patterns {
     /// Those that are a key.
-    plain: BTreeSet<Key>,
+    plain: BTreeMap<Key, InterestOptions>,
     /// Those with a `*`.
-    wild: BTreeSet<KeyExpr>,
+    wild: BTreeMap<KeyExpr, InterestOptions>,
 }
 
-impl FromIterator<KeyExpr> for Patterns {
-    fn from_iter<T: IntoIterator<Item = KeyExpr>>(exprs: T) -> Self {
+impl FromIterator<Pattern> for Patterns {
+    fn from_iter<T: IntoIterator<Item = Pattern>>(all: T) -> Self {
         let mut patterns = Self::default();
-        for expr in exprs {
-            match expr.as_key() {
-                Some(key) => patterns.plain.insert(key),
-                None => patterns.wild.insert(expr),
-            };
+        for Pattern { keys, options } in all {
+            match keys.as_key() {
+                Some(key) => add(&mut patterns.plain, key, options),
+                None => add(&mut patterns.wild, keys, options),
+            }
         }
         patterns
     }
+}
+
+fn add<T: Ord>(to: &mut BTreeMap<T, InterestOptions>, keys: T, options: InterestOptions) {
+    to.entry(keys).and_modify(|before| *before = before.merge(options)).or_insert(options);
 }
 
 impl Patterns {
@@ -38,37 +44,58 @@ impl Patterns {
     }
 
     pub(super) fn matches(&self, key: &Key) -> bool {
-        self.plain.contains(key) || self.wild.iter().any(|expr| expr.matches(key))
+        self.plain.contains_key(key) || self.wild.keys().any(|expr| expr.matches(key))
     }
 
-    /// The keys of an index that one of them matches.
-    pub(super) fn keys_of(&self, index: &LocalIndex) -> BTreeSet<Key> {
-        let plain = self.plain.iter().filter(|key| index.contains(key));
-        let looked_through = index.iter().filter(|_| !self.wild.is_empty());
-        let wild = looked_through
-            .map(|declaration| &declaration.key)
-            .filter(|key| self.wild.iter().any(|expr| expr.matches(key)));
-        plain.chain(wild).cloned().collect()
+    /// What those that match a key ask for together; none if none matches.
+    pub(super) fn options_of(&self, key: &Key) -> Option<InterestOptions> {
+        let wild = self.wild.iter().filter(|(expr, _)| expr.matches(key));
+        let all = self.plain.get(key).into_iter().chain(wild.map(|(_, options)| options));
+        all.copied().reduce(InterestOptions::merge)
     }
 
-    /// Those that match a key of an index, in order, without those that another of them
-    /// includes. Only one with a `*` includes another.
-    pub(super) fn that_match(&self, index: &PeerIndex) -> Vec<KeyExpr> {
-        let wild: Vec<&KeyExpr> = self.wild.iter().filter(|expr| index.any_matches(expr)).collect();
-        let covered = |at: usize| {
-            wild.iter().enumerate().any(|(other, expr)| {
-                other != at && expr.includes(wild[at]) && (other < at || !wild[at].includes(expr))
-            })
-        };
-        let wild: Vec<&KeyExpr> =
-            (0..wild.len()).filter(|at| !covered(*at)).map(|at| wild[at]).collect();
-        let plain = self.plain.iter().filter(|key| index.contains(key));
-        let plain = plain.filter(|key| !wild.iter().any(|expr| expr.matches(key)));
-        let mut kept: Vec<KeyExpr> = plain.map(KeyExpr::from).collect();
-        kept.extend(wild.into_iter().cloned());
+    /// The keys of an index that one of them matches, and what those that match it ask for
+    /// together.
+    pub(super) fn keys_of(&self, index: &LocalIndex) -> BTreeMap<Key, InterestOptions> {
+        if self.wild.is_empty() {
+            let plain = self.plain.iter().filter(|(key, _)| index.contains(key));
+            return plain.map(|(key, options)| (key.clone(), *options)).collect();
+        }
+        let keys = index.iter().map(|declaration| &declaration.key);
+        keys.filter_map(|key| Some((key.clone(), self.options_of(key)?))).collect()
+    }
+
+    /// Those that match a key of an index, in order, without those that change nothing: that
+    /// another of them includes and covers. Only one with a `*` includes another.
+    pub(super) fn that_match(&self, index: &PeerIndex) -> Vec<Pattern> {
+        let mut wild: Vec<(&KeyExpr, InterestOptions)> = Vec::new();
+        for (expr, options) in self.wild.iter().filter(|(expr, _)| index.any_matches(expr)) {
+            // What is left out is so for the sake of one that stays, or of one that is left
+            // out later for the sake of another: in the end one stays.
+            if !wild.iter().any(|kept| covers(*kept, (expr, *options))) {
+                wild.retain(|kept| !covers((expr, *options), *kept));
+                wild.push((expr, *options));
+            }
+        }
+        let plain = self.plain.iter().filter(|(key, _)| index.contains(key));
+        let plain = plain.filter(|(key, options)| {
+            !wild.iter().any(|(expr, all)| all.covers(**options) && expr.matches(key))
+        });
+        let mut kept: Vec<Pattern> = plain
+            .map(|(key, options)| Pattern { keys: key.into(), options: *options })
+            .chain(
+                wild.iter()
+                    .map(|(expr, options)| Pattern { keys: (*expr).clone(), options: *options }),
+            )
+            .collect();
         kept.sort();
         kept
     }
+}
+
+/// Does the other change nothing beside this one?
+fn covers(one: (&KeyExpr, InterestOptions), other: (&KeyExpr, InterestOptions)) -> bool {
+    one.1.covers(other.1) && one.0.includes(other.0)
 }
 
 #[cfg(test)]
@@ -108,9 +135,8 @@ mod tests {
 
     fn patterns<'a>(more: impl IntoIterator<Item = &'a str>) -> Patterns {
         let plain = (0..MANY).map(|number| KeyExpr::from(&key(number)));
-        plain
-            .chain(more.into_iter().map(|text| KeyExpr::new(text).expect("an expression")))
-            .collect()
+        let more = more.into_iter().map(|text| KeyExpr::new(text).expect("an expression"));
+        plain.chain(more).map(Pattern::from).collect()
     }
 
     #[test]
@@ -131,7 +157,10 @@ mod tests {
         assert_eq!(comparisons() - before, 0, "what they begin with tells enough");
         assert_eq!(patterns(["site/7/*", "site/**/nothing"]).that_match(&peer).len(), MANY);
         let wide = patterns(["site/**"]).that_match(&peer);
-        assert_eq!(wide.iter().map(KeyExpr::as_str).collect::<Vec<_>>(), ["site/**"]);
+        assert_eq!(
+            wide.iter().map(|pattern| pattern.keys.as_str()).collect::<Vec<_>>(),
+            ["site/**"]
+        );
         assert!(comparisons() - before < 4 * MANY);
     }
 
@@ -140,8 +169,8 @@ mod tests {
         let peer = peer_index();
         let told = |more: &[&str]| {
             let more = more.iter().map(|text| KeyExpr::new(text).expect("an expression"));
-            let kept = more.collect::<Patterns>().that_match(&peer);
-            kept.iter().map(KeyExpr::to_string).collect::<Vec<_>>()
+            let kept = more.map(Pattern::from).collect::<Patterns>().that_match(&peer);
+            kept.iter().map(|pattern| pattern.keys.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(told(&["site/7/*", "site/**", "site/*/value"]), ["site/**"]);
         assert_eq!(
@@ -156,7 +185,7 @@ mod tests {
     fn many_patterns_with_a_beginning_of_their_own_are_compared_with_few_keys() {
         let (peer, own) = (peer_index(), own_index());
         let wild = (0..MANY).map(|number| KeyExpr::new(format!("site/{number}/**")));
-        let wild: Patterns = wild.map(|expr| expr.expect("an expression")).collect();
+        let wild: Patterns = wild.map(|expr| expr.expect("an expression").into()).collect();
         let before = comparisons();
         assert_eq!(wild.that_match(&peer).len(), MANY);
         assert_eq!(wild.keys_of(&own).len(), MANY);

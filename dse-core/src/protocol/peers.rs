@@ -1,18 +1,20 @@
 //! The peers that this node knows, and what it knows of each.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use serde::Serialize;
 
 use super::asked::Asked;
 use super::census::Start;
+use super::features::Features;
 use super::index::PeerIndex;
 use super::interest::{SentInterest, Wants};
 use super::io::{LinkId, PeerInfo};
 use super::key::Key;
 use super::message::{Claim, Hello, Member, Role};
 use super::names::{Incarnation, NodeId};
+use super::options::InterestOptions;
 use super::random::fingerprint;
 use super::time::Instant;
 
@@ -33,8 +35,8 @@ pub(super) struct Peer {
     pub(super) wants: Wants,
     /// Until then what it wants is not looked at again, for the last look cost much.
     pub(super) rests_until: Option<Instant>,
-    /// Our keys that are routed to it, on its open link.
-    pub(super) routes: BTreeSet<Key>,
+    /// Our keys that are routed to it, on its open link, and what it asks of each route.
+    pub(super) routes: BTreeMap<Key, InterestOptions>,
     /// What we told it that we want, on its open link.
     pub(super) sent: SentInterest,
     /// What we asked it, on its open link.
@@ -50,9 +52,9 @@ pub(super) struct OpenLink {
 }
 
 impl Peer {
-    pub(super) fn new(hello: &Hello) -> Self {
+    pub(super) fn new(hello: &Hello, own: Features) -> Self {
         Self {
-            info: info(hello),
+            info: info(hello, own),
             claim: hello.claim,
             open: None,
             opened_at: Instant::ZERO,
@@ -60,7 +62,7 @@ impl Peer {
             index: PeerIndex::default(),
             wants: Wants::default(),
             rests_until: None,
-            routes: BTreeSet::new(),
+            routes: BTreeMap::new(),
             sent: SentInterest::default(),
             asked: Asked::default(),
         }
@@ -82,12 +84,15 @@ pub(super) fn same_start(a: Claim, b: Claim) -> bool {
     (a.incarnation, a.nonce) == (b.incarnation, b.nonce)
 }
 
-pub(super) fn info(hello: &Hello) -> PeerInfo {
+/// What a Hello tells of a peer to a node that has these features.
+pub(super) fn info(hello: &Hello, own: Features) -> PeerInfo {
     PeerInfo {
         node: hello.node.clone(),
         incarnation: hello.claim.incarnation,
         role: hello.role,
         endpoints: hello.endpoints.clone(),
+        lasting: hello.lasting,
+        features: own & hello.features,
     }
 }
 

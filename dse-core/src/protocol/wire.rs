@@ -1,27 +1,33 @@
 //! The envelope and the codec (PROTOCOL.md §2).
 //!
 //! ```text
-//! version u8 | kind u8 | flags u8 | body length, LEB128 u32 | body (postcard) | extensions
+//! version u8 | kind u8 | flags u8 | fields | tags
 //! ```
 //!
-//! With flag bit 0 the rest of the message after the body is a list of extensions,
-//! each `tag LEB128 u32 | length LEB128 u32 | bytes`, which readers that do not know
-//! the tag skip. Without it nothing may follow the body.
+//! What a later version adds is skipped and counted (law L11): kinds of messages, flags,
+//! tags behind the fields of a body or of an item, numbers of kinds, reasons, roles, scopes
+//! and classes, and bits of features.
+
+mod bodies;
+mod codec;
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::ops::AddAssign;
 
 use bytes::Bytes;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
+use self::codec::{Fields, Item, Malformed, Reader, Writer};
 use super::limits;
 use super::message::Message;
+use super::numbers::{flag, message as number};
 
 /// The protocol version of this code, and the lowest that it speaks.
 pub const VERSION: u8 = 1;
 
-const FLAG_EXTENSIONS: u8 = 1;
+/// Bytes of the envelope: what precedes the body.
+pub const ENVELOPE_BYTES: usize = 3;
 
 /// Why a message cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +38,7 @@ pub enum WireError {
         /// Its length.
         len: usize,
     },
-    /// It ends inside the envelope or the body.
+    /// It ends inside the envelope.
     #[error("the message is cut short")]
     Truncated,
     /// It is of a protocol version that was not agreed on.
@@ -41,12 +47,6 @@ pub enum WireError {
         /// The version.
         version: u8,
     },
-    /// A flag is set that has no meaning.
-    #[error("the message has unknown flags {flags:#04x}")]
-    Flags {
-        /// The flags.
-        flags: u8,
-    },
     /// The body is not what its kind demands.
     #[error("the body of a message of kind {kind} is malformed: {error}")]
     Body {
@@ -54,12 +54,6 @@ pub enum WireError {
         kind: u8,
         /// What the decoder says.
         error: String,
-    },
-    /// Something follows where nothing may.
-    #[error("the message has {len} bytes too many")]
-    Trailing {
-        /// How many.
-        len: usize,
     },
 }
 
@@ -72,24 +66,70 @@ pub enum Decoded {
     Unknown {
         /// Its kind's number.
         kind: u8,
+        /// Its sender said that it must be understood.
+        must_understand: bool,
     },
 }
 
-/// One line for each kind: its number on the wire, for ever.
+/// What was skipped inside messages, by level: a later version has it, and this one does
+/// not know it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Skipped {
+    /// Bits of flags.
+    pub flags: u64,
+    /// Tags of bodies and of items.
+    pub tags: u64,
+    /// Numbers of kinds of declarations, which are kept as [`Kind::Other`](super::Kind).
+    pub kinds: u64,
+    /// Numbers of reasons of a Reject or a Leave.
+    pub reasons: u64,
+    /// Numbers of roles, which count as [`Role::Guest`](super::Role).
+    pub roles: u64,
+    /// Bits of features.
+    pub features: u64,
+    /// Endpoints of a scope without a meaning: left out of their list.
+    pub scopes: u64,
+    /// Numbers of classes, which count as [`Class::Normal`](super::Class).
+    pub classes: u64,
+}
+
+impl Skipped {
+    /// All levels together.
+    pub fn total(&self) -> u64 {
+        let Self { flags, tags, kinds, reasons, roles, features, scopes, classes } = self;
+        [flags, tags, kinds, reasons, roles, features, scopes, classes].into_iter().sum()
+    }
+}
+
+impl AddAssign for Skipped {
+    fn add_assign(&mut self, more: Self) {
+        self.flags += more.flags;
+        self.tags += more.tags;
+        self.kinds += more.kinds;
+        self.reasons += more.reasons;
+        self.roles += more.roles;
+        self.features += more.features;
+        self.scopes += more.scopes;
+        self.classes += more.classes;
+    }
+}
+
+/// One line for each kind and its number.
 macro_rules! kinds {
-    ($($number:literal $kind:ident)*) => {
+    ($($number:ident $kind:ident)*) => {
         /// The number of a message's kind on the wire.
         pub fn kind(message: &Message) -> u8 {
-            match message { $(Message::$kind(_) => $number,)* }
+            match message { $(Message::$kind(_) => number::$number,)* }
         }
 
-        fn encode_body(message: &Message) -> Result<Vec<u8>, postcard::Error> {
-            match message { $(Message::$kind(body) => postcard::to_allocvec(body),)* }
+        fn write_body(message: &Message, to: &mut Writer) {
+            match message { $(Message::$kind(body) => body.write(to),)* }
         }
 
-        fn decode_body(kind: u8, body: &[u8]) -> Result<Option<Message>, postcard::Error> {
+        fn read_body(kind: u8, from: &mut Reader<'_>) -> Result<Option<Message>, Malformed> {
             Ok(Some(match kind {
-                $($number => Message::$kind(exact(body)?),)*
+                $(number::$number => Message::$kind(Fields::read(from)?),)*
                 _ => return Ok(None),
             }))
         }
@@ -97,24 +137,24 @@ macro_rules! kinds {
 }
 
 kinds! {
-    1 Hello
-    2 Open
-    3 Reject
-    4 Members
-    5 MembersRequest
-    6 Snapshot
-    7 Delta
-    8 Request
-    9 Answer
-    10 Interest
-    11 InterestRefused
-    12 Leave
-    13 LeaveAck
-    14 StatsRequest
-    15 Stats
-    16 Suspect
-    17 Rival
-    18 Stand
+    HELLO Hello
+    OPEN Open
+    REJECT Reject
+    MEMBERS Members
+    MEMBERS_REQUEST MembersRequest
+    SNAPSHOT Snapshot
+    DELTA Delta
+    REQUEST Request
+    ANSWER Answer
+    INTEREST Interest
+    INTEREST_REFUSED InterestRefused
+    LEAVE Leave
+    LEAVE_ACK LeaveAck
+    STATS_REQUEST StatsRequest
+    STATS Stats
+    SUSPECT Suspect
+    RIVAL Rival
+    STAND Stand
 }
 
 /// Encodes a message.
@@ -122,15 +162,10 @@ kinds! {
 /// The caller keeps it within [`limits::CONTROL_MESSAGE_BYTES`] by cutting lists into
 /// parts.
 pub fn encode(message: &Message) -> Bytes {
-    // postcard fails only for lists of unknown length and custom errors; no body here
-    // has either, so an empty body never stands for a lost one.
-    let body = encode_body(message).unwrap_or_default();
-    let mut out = Vec::with_capacity(body.len() + 8);
-    out.extend_from_slice(&[VERSION, kind(message), 0]);
-    put_varint(&mut out, body.len() as u32);
-    out.extend_from_slice(&body);
-    debug_assert!(out.len() <= limits::CONTROL_MESSAGE_BYTES, "a message is too long");
-    out.into()
+    let mut to = Writer::new(Vec::from([VERSION, kind(message), 0]));
+    write_body(message, &mut to);
+    debug_assert!(to.len() <= limits::CONTROL_MESSAGE_BYTES, "a message is too long");
+    to.into_bytes().into()
 }
 
 /// Decodes a message. Never allocates more than a small multiple of its length.
@@ -138,71 +173,52 @@ pub fn encode(message: &Message) -> Bytes {
 /// # Errors
 /// Says what is wrong with it.
 pub fn decode(bytes: &[u8]) -> Result<Decoded, WireError> {
+    decode_counting(bytes).map(|(decoded, _)| decoded)
+}
+
+/// Decodes a message as [`decode`] does, and counts what it skips.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn decode_counting(bytes: &[u8]) -> Result<(Decoded, Skipped), WireError> {
     if bytes.len() > limits::CONTROL_MESSAGE_BYTES {
         return Err(WireError::TooLong { len: bytes.len() });
     }
-    let [version, kind, flags, rest @ ..] = bytes else {
+    let [version, kind, flags, body @ ..] = bytes else {
         return Err(WireError::Truncated);
     };
     if *version != VERSION {
         return Err(WireError::Version { version: *version });
     }
-    if flags & !FLAG_EXTENSIONS != 0 {
-        return Err(WireError::Flags { flags: *flags });
-    }
-    let (body, rest) = take_counted(rest)?;
-    if flags & FLAG_EXTENSIONS != 0 {
-        skip_extensions(rest)?;
-    } else if !rest.is_empty() {
-        return Err(WireError::Trailing { len: rest.len() });
-    }
-    match decode_body(*kind, body) {
-        Ok(Some(message)) => Ok(Decoded::Known(message)),
-        Ok(None) => Ok(Decoded::Unknown { kind: *kind }),
-        Err(error) => Err(WireError::Body { kind: *kind, error: error.to_string() }),
-    }
+    let mut from = Reader::new(body);
+    from.skipped.flags = (flags & !flag::MUST_UNDERSTAND).count_ones().into();
+    let message = read_whole(*kind, &mut from)
+        .map_err(|error| WireError::Body { kind: *kind, error: error.to_string() })?;
+    let must_understand = flags & flag::MUST_UNDERSTAND != 0;
+    let unknown = Decoded::Unknown { kind: *kind, must_understand };
+    Ok((message.map_or(unknown, Decoded::Known), from.skipped))
 }
 
-/// The length that a value takes on the wire, in bytes: for cutting lists into parts.
-pub fn encoded_len<T: Serialize>(value: &T) -> usize {
-    postcard::experimental::serialized_size(value).unwrap_or(0)
-}
-
-/// postcard ignores what follows a value; here nothing may.
-fn exact<T: DeserializeOwned>(body: &[u8]) -> Result<T, postcard::Error> {
-    let (value, rest) = postcard::take_from_bytes(body)?;
-    if rest.is_empty() { Ok(value) } else { Err(postcard::Error::DeserializeBadEncoding) }
-}
-
-fn skip_extensions(mut rest: &[u8]) -> Result<(), WireError> {
-    while !rest.is_empty() {
-        let (_tag, after_tag) = take_varint(rest)?;
-        (_, rest) = take_counted(after_tag)?;
+/// The fields and the tags of a body. Nothing is looked at in one of an unknown kind.
+fn read_whole(kind: u8, from: &mut Reader<'_>) -> Result<Option<Message>, Malformed> {
+    let message = read_body(kind, from)?;
+    if message.is_some() {
+        from.skip_tags()?;
     }
-    Ok(())
+    Ok(message)
 }
 
-fn take_counted(bytes: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
-    let (len, rest) = take_varint(bytes)?;
-    rest.split_at_checked(len as usize).ok_or(WireError::Truncated)
+/// The length that an item of a list takes on the wire, in bytes: for cutting lists into
+/// parts.
+pub fn encoded_len<T: Item>(item: &T) -> usize {
+    let mut to = Writer::default();
+    to.item(|to| item.write_item(to));
+    to.len()
 }
 
-fn take_varint(bytes: &[u8]) -> Result<(u32, &[u8]), WireError> {
-    let mut value = 0_u64;
-    for (place, byte) in bytes.iter().enumerate().take(5) {
-        value |= u64::from(byte & 0x7f) << (7 * place);
-        if byte & 0x80 == 0 {
-            let value = u32::try_from(value).map_err(|_| WireError::Truncated)?;
-            return Ok((value, &bytes[place + 1..]));
-        }
-    }
-    Err(WireError::Truncated)
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        out.push((value as u8) | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
+/// The length that a value without lists takes on the wire, in bytes.
+pub fn plain_len<T: Serialize>(value: &T) -> usize {
+    let mut to = Writer::default();
+    to.plain(value);
+    to.len()
 }

@@ -47,7 +47,7 @@ impl Node {
         let (faults_in, faults) = mpsc::channel(16);
         let (requests_in, requests) = mpsc::unbounded_channel();
         let plane = Plane::new(config, faults_in, requests_in);
-        let info = PeerInfo { node, incarnation, role: Role::Member, endpoints: Vec::new() };
+        let info = PeerInfo::new(node, incarnation, Role::Member);
         Self { info, plane, faults, requests }
     }
 
@@ -111,8 +111,7 @@ impl Peer {
         let (sends, receiver) = wires.there.halves();
         let (sender, receives) = wires.back.halves();
         let peer = NodeId::new("peer").expect("a node id");
-        let (incarnation, role) = (Incarnation(1), Role::Member);
-        let info = PeerInfo { node: peer, incarnation, role, endpoints: Vec::new() };
+        let info = PeerInfo::new(peer, Incarnation(1), Role::Member);
         node.plane.link_opened(LinkId(id), info, sends, receives, || {});
         Self { wires, receiver, sender: Some(sender) }
     }

@@ -4,8 +4,8 @@ use anyhow::Result;
 use clap::Args;
 use dse_core::protocol::wire::{self, encoded_len};
 use dse_core::protocol::{
-    BusId, Claim, Declaration, Delta, Endpoint, Hello, Incarnation, IndexVersion, Key, Kind,
-    Member, Message, NodeId, Open, Role, Snapshot, Span, limits,
+    BusId, Claim, Declaration, Delta, Endpoint, Features, Hello, Incarnation, IndexVersion, Key,
+    Kind, Member, Message, NodeId, Open, Role, Snapshot, Span, limits,
 };
 use serde::Serialize;
 
@@ -179,11 +179,12 @@ fn hello() -> Result<Message> {
     Ok(Message::Hello(Hello {
         min_version: wire::VERSION,
         max_version: wire::VERSION,
-        features: 0,
+        features: Features::SUPPORTED,
         bus: BusId::new("default")?,
         node,
         claim,
         role: Role::Member,
+        lasting: true,
         link_nonce: u64::MAX,
         endpoints,
     }))

@@ -161,6 +161,7 @@ impl<'a> Event<'a> {
                 let reason = match reason {
                     LeaveReason::Asked => "asked",
                     LeaveReason::Clash => "clash",
+                    LeaveReason::Other(_) => "other",
                 };
                 Self::NodeLeft { node, incarnation: *incarnation, reason }
             }

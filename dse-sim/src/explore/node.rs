@@ -256,7 +256,7 @@ impl Node {
     fn check_state(&self) -> Result<(), String> {
         let Some(core) = &self.core else { return Ok(()) };
         let counters = core.counters();
-        if counters.faults > 0 || counters.unknown_messages > 0 {
+        if counters.faults > 0 || counters.unknown_messages + counters.skipped.total() > 0 {
             return Err("it accuses an honest peer of breaking the protocol".into());
         }
         if self.leaving {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dse_core::protocol::{Command, Config, Role, SubscriptionId, Ticket};
+use dse_core::protocol::{Command, Config, InterestOptions, Role, SubscriptionId, Ticket};
 
 use super::clock::REDIAL;
 use crate::world::{declaration, endpoint, expr, key};
@@ -98,7 +98,8 @@ impl Wish {
             }
             Self::Undeclare(name) => Command::Undeclare { ticket, key: key(name) },
             Self::Subscribe(keys) => {
-                Command::Subscribe { ticket, subscription: SubscriptionId(0), keys: expr(keys) }
+                let (subscription, options) = (SubscriptionId(0), InterestOptions::default());
+                Command::Subscribe { ticket, subscription, keys: expr(keys), options }
             }
             Self::Unsubscribe => Command::Unsubscribe { subscription: SubscriptionId(0) },
             Self::Request(keys) => {

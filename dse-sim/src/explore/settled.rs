@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dse_core::protocol::{Key, LinkId, Match, Role, StopReason};
+use dse_core::protocol::{InterestOptions, Key, LinkId, Match, Role, StopReason};
 
 use super::node::Node;
 use super::plot::{Place, Plot};
@@ -118,7 +118,7 @@ fn all_know_the_union(plot: &Plot, state: &State) -> Result<(), String> {
 /// of its keys anybody wants.
 fn all_is_routed_that_is_wanted(plot: &Plot, state: &State) -> Result<(), String> {
     for (from, node) in members(plot, state) {
-        let mut routes: BTreeSet<(Key, LinkId)> = BTreeSet::new();
+        let mut routes: BTreeMap<(Key, LinkId), InterestOptions> = BTreeMap::new();
         let mut wanted: BTreeSet<Key> = BTreeSet::new();
         for (to, other) in members(plot, state) {
             let keys = node.own.keys();
@@ -126,7 +126,8 @@ fn all_is_routed_that_is_wanted(plot: &Plot, state: &State) -> Result<(), String
             for key in wants {
                 wanted.insert(key.clone());
                 let link = link_to(node, to.id).filter(|_| to.name != from.name);
-                routes.extend(link.map(|link| (key.clone(), link)));
+                let route = link.map(|link| ((key.clone(), link), InterestOptions::default()));
+                routes.extend(route);
             }
         }
         if *node.mirror.routes() != routes {

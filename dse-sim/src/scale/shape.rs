@@ -1,7 +1,7 @@
 //! What the nodes of a measured bus are called and declare, and what that takes on the
 //! wire by the real codec. All three ways of spreading news carry the same.
 
-use dse_core::protocol::wire::{self, encoded_len};
+use dse_core::protocol::wire::{self, encoded_len, plain_len};
 use dse_core::protocol::{
     Declaration, Delta, Endpoint, Incarnation, IndexVersion, Key, Kind, Message, NodeId, Snapshot,
 };
@@ -64,7 +64,8 @@ pub fn snapshot_bytes(node: usize, keys: usize) -> u64 {
 /// Bytes of the news that a node is there with this index, where others pass it on.
 pub fn alive_bytes(node: usize, keys: usize) -> u64 {
     let who = (node_id(node), Incarnation(1), IndexVersion(1), endpoint(node));
-    (KIND_BYTES + encoded_len(&(who, declarations(node, keys)))) as u64
+    let list: usize = declarations(node, keys).iter().map(encoded_len).sum();
+    (KIND_BYTES + plain_len(&who) + plain_len(&(keys as u32)) + list) as u64
 }
 
 /// Bytes of the news that one declaration changed, where others pass it on.
@@ -72,17 +73,18 @@ pub fn change_bytes(node: usize) -> u64 {
     let set = vec![declaration(node, 0, 1)];
     let (from, to) = (IndexVersion(1), IndexVersion(2));
     let delta = Delta { from, to, part: 0, last: true, set, unset: Vec::new() };
-    (KIND_BYTES + encoded_len(&(node_id(node), Incarnation(1), delta))) as u64
+    let delta = wire::encode(&Message::Delta(delta)).len() - wire::ENVELOPE_BYTES;
+    (KIND_BYTES + plain_len(&(node_id(node), Incarnation(1))) + delta) as u64
 }
 
 /// Bytes of the news that a node is suspected, dead or gone.
 pub fn verdict_bytes(node: usize) -> u64 {
-    (KIND_BYTES + encoded_len(&(node_id(node), Incarnation(1), node_id(node)))) as u64
+    (KIND_BYTES + plain_len(&(node_id(node), Incarnation(1), node_id(node)))) as u64
 }
 
 /// Bytes of a probe, and of what asks another node for one.
 pub fn ping_bytes(node: usize) -> u64 {
-    (KIND_BYTES + encoded_len(&(SEQUENCE, node_id(node), node_id(node)))) as u64
+    (KIND_BYTES + plain_len(&(SEQUENCE, node_id(node), node_id(node)))) as u64
 }
 
 /// Bytes of what asks another node to probe.
@@ -92,7 +94,7 @@ pub fn ping_request_bytes(node: usize) -> u64 {
 
 /// Bytes of the answer to a probe.
 pub fn ack_bytes() -> u64 {
-    (KIND_BYTES + encoded_len(&SEQUENCE)) as u64
+    (KIND_BYTES + plain_len(&SEQUENCE)) as u64
 }
 
 /// A number of a probe, of usual length.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use dse_core::protocol::wire::{self, Decoded};
 use dse_core::protocol::{
-    Command, Config, ControlBus, Declaration, Endpoint, Event, Input, Instant, Key, KeyExpr,
-    LinkId, Output, Report, Role, StopReason, SubscriptionId, Ticket, limits,
+    Command, Config, ControlBus, Declaration, Endpoint, Event, Input, Instant, Key, LinkId, Output,
+    Pattern, Report, Role, StopReason, SubscriptionId, Ticket, limits,
 };
 
 use super::laws::answers::Asked;
@@ -77,7 +77,7 @@ pub struct Node {
     /// What came of its requests.
     reports: BTreeMap<Ticket, Report>,
     /// What it wants.
-    pub(super) subscriptions: BTreeMap<SubscriptionId, KeyExpr>,
+    pub(super) subscriptions: BTreeMap<SubscriptionId, Pattern>,
     pending: BTreeMap<Ticket, Change>,
     /// The link numbers that it may use.
     numbers: BTreeSet<LinkId>,
@@ -92,7 +92,7 @@ pub struct Node {
 
 /// What a successful command does to the own index and wishes.
 enum Change {
-    Want(SubscriptionId, KeyExpr),
+    Want(SubscriptionId, Pattern),
     Set(Declaration),
     Unset(Key),
 }
@@ -253,8 +253,9 @@ impl Node {
             Input::Command(Command::Undeclare { ticket, key }) => {
                 self.pending.insert(*ticket, Change::Unset(key.clone()));
             }
-            Input::Command(Command::Subscribe { ticket, subscription, keys }) => {
-                self.pending.insert(*ticket, Change::Want(*subscription, keys.clone()));
+            Input::Command(Command::Subscribe { ticket, subscription, keys, options }) => {
+                let pattern = Pattern { keys: keys.clone(), options: *options };
+                self.pending.insert(*ticket, Change::Want(*subscription, pattern));
             }
             Input::Command(Command::Unsubscribe { subscription }) => {
                 self.subscriptions.remove(subscription);
@@ -295,8 +296,8 @@ impl Node {
             let change = self.pending.remove(ticket);
             let before = match change.filter(|_| result.is_ok()) {
                 None => continue,
-                Some(Change::Want(subscription, keys)) => {
-                    self.subscriptions.insert(subscription, keys);
+                Some(Change::Want(subscription, pattern)) => {
+                    self.subscriptions.insert(subscription, pattern);
                     continue;
                 }
                 Some(Change::Set(declaration)) => {

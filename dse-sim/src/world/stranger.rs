@@ -1,7 +1,9 @@
 //! Nodes without a control bus, for which the test speaks.
 
 use dse_core::protocol::wire::{self, Decoded};
-use dse_core::protocol::{BusId, Claim, DialId, Hello, Incarnation, LinkId, Message, Open, Role};
+use dse_core::protocol::{
+    BusId, Claim, DialId, Features, Hello, Incarnation, LinkId, Message, Open, Role,
+};
 
 use super::network::{Lane, State};
 use super::{Engine, World, endpoint, id, number, place_of};
@@ -97,11 +99,12 @@ pub fn stranger_hello(name: &str, link: u64) -> Hello {
     Hello {
         min_version: wire::VERSION,
         max_version: wire::VERSION,
-        features: 0,
+        features: Features::SUPPORTED,
         bus: BusId::new("plant").expect("a bus id"),
         node: id(name),
         claim: Claim { returned: false, incarnation: Incarnation(1), nonce: 7 },
         role: Role::Member,
+        lasting: true,
         link_nonce: 1000 + link,
         endpoints: vec![endpoint(name)],
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dse_core::protocol::{
-    BusId, Command, CommandError, Config, Declaration, Endpoint, Incarnation, Key, KeyExpr, Kind,
-    LinkId, NodeId, Role, SubscriptionId, Ticket, Watch,
+    BusId, Command, CommandError, Config, Declaration, Endpoint, Incarnation, InterestOptions, Key,
+    KeyExpr, Kind, LinkId, NodeId, Role, SubscriptionId, Ticket, Watch,
 };
 
 use super::{Node, World, place_of};
@@ -125,9 +125,20 @@ impl World {
     /// Subscribes under a number that is new to the node.
     #[track_caller]
     pub fn subscribe(&mut self, name: &str, keys: &str) -> SubscriptionId {
+        self.subscribe_with(name, keys, InterestOptions::default())
+    }
+
+    /// The same, and asks this of the routes.
+    #[track_caller]
+    pub fn subscribe_with(
+        &mut self,
+        name: &str,
+        keys: &str,
+        options: InterestOptions,
+    ) -> SubscriptionId {
         let (subscription, keys) = (SubscriptionId(self.ticket().0), expr(keys));
-        let result =
-            self.try_command(name, |ticket| Command::Subscribe { ticket, subscription, keys });
+        let subscribe = |ticket| Command::Subscribe { ticket, subscription, keys, options };
+        let result = self.try_command(name, subscribe);
         assert_eq!(result, Ok(()), "{name} subscribes");
         subscription
     }

@@ -275,8 +275,8 @@ fn messages_of_a_later_version_are_skipped_and_counted() {
     world.start("a");
     world.start_stranger("z");
     let link = world.open_as_stranger("z", "a");
-    world.say_bytes(link, &[VERSION, 200, 0, 2, 7, 7]);
-    world.say_bytes(link, &[VERSION, 201, 1, 0, 5, 1, 9]);
+    world.say_bytes(link, &[VERSION, 200, 0, 7, 7]);
+    world.say_bytes(link, &[VERSION, 201, 1, 5, 1, 9]);
     world.run_for(Duration::from_millis(10));
     assert!(world.stands(link));
     assert_eq!(world.node("a").counters().unknown_messages, 2);

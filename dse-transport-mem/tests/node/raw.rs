@@ -5,7 +5,7 @@ use std::future::poll_fn;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use dse_core::protocol::wire::{self, Decoded};
-use dse_core::protocol::{BusId, Claim, Hello, Incarnation, Message, Open, Role};
+use dse_core::protocol::{BusId, Claim, Features, Hello, Incarnation, Message, Open, Role};
 use dse_core::transport::{
     ControlReceiver, ControlSender, DataReceiver, DataSender, Transport, TransportError,
 };
@@ -36,11 +36,12 @@ impl Raw {
         raw.say(&Message::Hello(Hello {
             min_version: wire::VERSION,
             max_version: wire::VERSION,
-            features: 0,
+            features: Features::SUPPORTED,
             bus: BusId::new("test").unwrap(),
             node: id(name),
             claim: Claim { returned: false, incarnation: Incarnation(start), nonce: start },
             role: Role::Member,
+            lasting: true,
             link_nonce: 1,
             endpoints: Vec::new(),
         }))
@@ -86,7 +87,7 @@ impl Raw {
                 match frame[0] {
                     MESSAGE => match wire::decode(&frame[1..]).unwrap() {
                         Decoded::Known(message) => self.inbox.push_back(message),
-                        Decoded::Unknown { kind } => panic!("a message of kind {kind}"),
+                        Decoded::Unknown { kind, .. } => panic!("a message of kind {kind}"),
                     },
                     PING => self.send(Bytes::copy_from_slice(&[PONG, frame[1]])).await?,
                     _ => {}

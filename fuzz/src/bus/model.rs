@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dse_core::protocol::{
-    Command, Config, ControlBus, Declaration, Event, Incarnation, Input, Key, KeyExpr, LinkId,
-    Match, NodeId, Output, PeerInfo, Role, Ticket, limits,
+    Command, Config, ControlBus, Declaration, Event, Incarnation, Input, InterestOptions, Key,
+    KeyExpr, LinkId, Match, NodeId, Output, PeerInfo, Role, Ticket, limits,
 };
 
 type Index = BTreeMap<Key, Declaration>;
@@ -22,7 +22,7 @@ pub(super) struct Model {
     down: BTreeMap<NodeId, Index>,
     /// Members of which an application keeps something, until they are forgotten.
     pub(super) kept: BTreeSet<NodeId>,
-    routes: BTreeSet<(Key, LinkId)>,
+    routes: BTreeMap<(Key, LinkId), InterestOptions>,
     wanted: BTreeSet<Key>,
     subscriptions: usize,
     pending: BTreeMap<Ticket, Change>,
@@ -52,7 +52,7 @@ impl Model {
             up: BTreeMap::new(),
             down: BTreeMap::new(),
             kept: BTreeSet::new(),
-            routes: BTreeSet::new(),
+            routes: BTreeMap::new(),
             wanted: BTreeSet::new(),
             subscriptions: 0,
             pending: BTreeMap::new(),
@@ -138,7 +138,7 @@ impl Model {
             }
             Change::Unset(key) => {
                 self.own.remove(&key);
-                self.routes.retain(|(routed, _)| *routed != key);
+                self.routes.retain(|(routed, _), _| *routed != key);
                 self.wanted.remove(&key);
             }
             Change::Want => self.subscriptions += 1,
@@ -216,16 +216,22 @@ impl Model {
                 .is_some_and(|index| index.remove(&declaration.key).as_ref() == Some(declaration)),
             Event::LinkOpened { link, peer } => self.open.insert(*link, peer.clone()).is_none(),
             Event::LinkClosed { link, node } => {
-                self.routes.retain(|(_, to)| to != link);
+                self.routes.retain(|(_, to), _| to != link);
                 self.draining.remove(link);
                 self.open.remove(link).is_some_and(|peer| peer.node == *node)
             }
-            Event::RouteAdded { key, link } => {
+            Event::RouteAdded { key, link, options } => {
                 self.own.contains_key(key)
                     && self.open.contains_key(link)
-                    && self.routes.insert((key.clone(), *link))
+                    && self.routes.insert((key.clone(), *link), *options).is_none()
             }
-            Event::RouteRemoved { key, link } => self.routes.remove(&(key.clone(), *link)),
+            Event::RouteChanged { key, link, options } => {
+                let before = self.routes.insert((key.clone(), *link), *options);
+                before.is_some_and(|before| before != *options)
+            }
+            Event::RouteRemoved { key, link } => {
+                self.routes.remove(&(key.clone(), *link)).is_some()
+            }
             Event::FirstInterest { key } => {
                 self.own.contains_key(key) && self.wanted.insert(key.clone())
             }

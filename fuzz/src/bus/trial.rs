@@ -247,6 +247,7 @@ impl Trial {
                 ticket: self.ticket(),
                 subscription: SubscriptionId(source.below(4) as u64),
                 keys: words::pattern(source),
+                options: words::options(source),
             },
             7 => Command::Unsubscribe { subscription: SubscriptionId(source.below(4) as u64) },
             8 | 9 => Command::Request {

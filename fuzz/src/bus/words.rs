@@ -1,11 +1,13 @@
 //! What peers and the application say: names from a small stock, so that they meet, and
 //! messages whose fields mostly fit.
 
+use std::time::Duration;
+
 use dse_core::protocol::{
-    Answer, BusId, Claim, Declaration, Delta, Endpoint, Hello, Incarnation, IndexVersion, Interest,
-    InterestRefused, Key, KeyExpr, Kind, Leave, LeaveAck, LeaveReason, Member, Members,
-    MembersRequest, Message, NodeId, Open, Reject, RejectReason, Request, Rival, Role, Snapshot,
-    Span, Stand, Stats, StatsRequest, Suspect,
+    Answer, BusId, Claim, Class, Declaration, Delta, Endpoint, Features, Hello, Incarnation,
+    IndexVersion, Interest, InterestOptions, InterestRefused, Key, KeyExpr, Kind, Leave, LeaveAck,
+    LeaveReason, Member, Members, MembersRequest, Message, NodeId, Open, Pattern, Reject,
+    RejectReason, Request, Rival, Role, Snapshot, Span, Stand, Stats, StatsRequest, Suspect,
 };
 
 use crate::source::Source;
@@ -51,13 +53,24 @@ pub(super) fn pattern(source: &mut Source<'_>) -> KeyExpr {
     KeyExpr::new(source.pick(&PATTERNS)).expect("a key expression")
 }
 
+/// What is asked of routes: mostly nothing.
+pub(super) fn options(source: &mut Source<'_>) -> InterestOptions {
+    let mut options = InterestOptions::default();
+    if source.once_in(4) {
+        options.never_wait = source.once_in(2);
+        options.min_interval = Duration::from_millis(source.number());
+        options.class = source.once_in(2).then(|| source.pick(&Class::ALL));
+    }
+    options
+}
+
 pub(super) fn endpoint(source: &mut Source<'_>) -> Endpoint {
     Endpoint::new(source.pick(&ENDPOINTS)).expect("an endpoint")
 }
 
 pub(super) fn declaration(source: &mut Source<'_>) -> Declaration {
     let key = key(source);
-    let kind = source.pick(&[Kind::State, Kind::Stream, Kind::Table, Kind::Service]);
+    let kind = source.pick(&[Kind::State, Kind::Stream, Kind::Table, Kind::Other(77)]);
     let mut declaration = Declaration::new(key, kind, source.pick(&["", "text/plain", "x"]));
     if source.once_in(8) {
         let value = "v".repeat(source.pick(&[0, 1, 100, 2040, 3000]));
@@ -160,11 +173,12 @@ impl Thread {
         Hello {
             min_version: version(source),
             max_version: version(source),
-            features: if odd { source.number() } else { 0 },
+            features: if odd { Features::from_bits(source.number()) } else { Features::SUPPORTED },
             bus: bus_id(if source.once_in(32) { "other" } else { BUS }),
             node: node(source),
             claim: claim(source),
             role: role(source),
+            lasting: !odd,
             link_nonce: nonce,
             endpoints: source.list(if odd { 17 } else { 2 }, endpoint),
         }
@@ -185,7 +199,7 @@ impl Thread {
 
     fn reject(&self, source: &mut Source<'_>) -> Reject {
         let text = || "why\u{1b}[2J\nnot".into();
-        let reason = match source.below(10) {
+        let reason = match source.below(11) {
             0 => RejectReason::Duplicate,
             1 => RejectReason::WrongBus { bus: bus_id("other") },
             2 => RejectReason::NoCommonVersion { min: 2, max: 3 },
@@ -195,6 +209,7 @@ impl Thread {
             6 => RejectReason::BusFull { limit: source.number() as u32 },
             7 => RejectReason::GuestsFull { limit: 0 },
             8 => RejectReason::WrongIdentity { certified: text() },
+            9 => RejectReason::Other { number: 200, words: text() },
             _ => RejectReason::Fault { fault: text() },
         };
         Reject { echo: self.echo(source), reason }
@@ -228,7 +243,8 @@ impl Thread {
                 why: "no".into(),
             }),
             11 => {
-                let reason = source.pick(&[LeaveReason::Asked, LeaveReason::Clash]);
+                let reason =
+                    source.pick(&[LeaveReason::Asked, LeaveReason::Clash, LeaveReason::Other(9)]);
                 Message::Leave(Leave { reason })
             }
             12 => Message::LeaveAck(LeaveAck {}),
@@ -290,9 +306,11 @@ impl Thread {
         }
         let patterns = match source.once_in(40) {
             true => (0..1100)
-                .map(|at| KeyExpr::new(format!("**/{at}")).expect("a key expression"))
+                .map(|at| KeyExpr::new(format!("**/{at}")).expect("a key expression").into())
                 .collect(),
-            false => source.list(4, pattern),
+            false => {
+                source.list(4, |source| Pattern { keys: pattern(source), options: options(source) })
+            }
         };
         Message::Interest(Interest { version, part, last, patterns })
     }

@@ -103,8 +103,7 @@ impl Trial {
         let incarnation = Incarnation(1 + source.below(3) as u64);
         let link = LinkId(self.links);
         crate::tell(|| format!("{link:?} opens with {incarnation:?}"));
-        let info =
-            PeerInfo { node: peer(), incarnation, role: Role::Member, endpoints: Vec::new() };
+        let info = PeerInfo::new(peer(), incarnation, Role::Member);
         self.plane.link_opened(link, info, to_peer.sender(), to_node.receiver(), || {});
         let (sent, begun) = (Sent::default(), BTreeMap::new());
         self.line = Some(Line { link, incarnation, to_node, to_peer, sent, begun });

@@ -162,9 +162,9 @@ impl World {
 /// when it was asked, the asker has a route for all that it was subscribed to then and is now.
 fn knows_who_wants(asker: &Node, witness: &Witness, other: &Node) {
     let held = witness.subscriptions.iter().filter_map(|held| other.subscriptions.get(held));
-    for keys in held {
-        for key in asker.own.keys().filter(|key| keys.matches(key)) {
-            let routed = asker.mirror.routes().contains(&(key.clone(), witness.link));
+    for pattern in held {
+        for key in asker.own.keys().filter(|key| pattern.keys.matches(key)) {
+            let routed = asker.mirror.routes().contains_key(&(key.clone(), witness.link));
             assert!(routed, "{}: {} has answered and wants {key}", asker.name, witness.node);
         }
     }

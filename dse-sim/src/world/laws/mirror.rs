@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dse_core::protocol::{
-    Config, Declaration, Event, Incarnation, Instant, Key, LinkId, NodeId, PeerInfo, Role,
+    Config, Declaration, Event, Incarnation, Instant, InterestOptions, Key, LinkId, NodeId,
+    PeerInfo, Role,
 };
 
 use serde::Serialize;
@@ -39,7 +40,7 @@ pub(crate) struct Mirror {
     linked: BTreeMap<NodeId, LinkId>,
     /// Links of members that left, which live on for the data under way.
     draining: BTreeSet<LinkId>,
-    routes: BTreeSet<(Key, LinkId)>,
+    routes: BTreeMap<(Key, LinkId), InterestOptions>,
     wanted: BTreeSet<Key>,
     /// Since when nobody wants a key of which no last interest was told.
     pub(super) lingering: BTreeMap<Key, Instant>,
@@ -74,12 +75,18 @@ impl Mirror {
                 self.open.insert(*link, peer.clone()).is_none()
             }
             Event::LinkClosed { link, node } => self.closed(*link, node),
-            Event::RouteAdded { key, link } => {
+            Event::RouteAdded { key, link, options } => {
                 own.contains_key(key)
                     && self.open.contains_key(link)
-                    && self.routes.insert((key.clone(), *link))
+                    && self.routes.insert((key.clone(), *link), *options).is_none()
             }
-            Event::RouteRemoved { key, link } => self.routes.remove(&(key.clone(), *link)),
+            Event::RouteChanged { key, link, options } => {
+                let before = self.routes.insert((key.clone(), *link), *options);
+                before.is_some_and(|before| before != *options)
+            }
+            Event::RouteRemoved { key, link } => {
+                self.routes.remove(&(key.clone(), *link)).is_some()
+            }
             Event::FirstInterest { key } => {
                 own.contains_key(key) && self.wanted.insert(key.clone())
             }
@@ -117,7 +124,7 @@ impl Mirror {
     }
 
     fn closed(&mut self, link: LinkId, node: &NodeId) -> bool {
-        self.routes.retain(|(_, to)| *to != link);
+        self.routes.retain(|(_, to), _| *to != link);
         self.draining.remove(&link);
         if self.linked.get(node) == Some(&link) {
             self.linked.remove(node);
@@ -201,13 +208,13 @@ impl Mirror {
 
     /// An own key is gone, and its routes and the interest in it with it.
     pub(crate) fn undeclared(&mut self, gone: &Key) {
-        self.routes.retain(|(key, _)| key != gone);
+        self.routes.retain(|(key, _), _| key != gone);
         self.wanted.remove(gone);
         self.lingering.remove(gone);
     }
 
-    /// The routes that stand.
-    pub(crate) fn routes(&self) -> &BTreeSet<(Key, LinkId)> {
+    /// The routes that stand, and what is asked of each.
+    pub(crate) fn routes(&self) -> &BTreeMap<(Key, LinkId), InterestOptions> {
         &self.routes
     }
 
@@ -218,7 +225,7 @@ impl Mirror {
             let peer = self.open.get(link);
             peer.is_some_and(|peer| self.linked.get(&peer.node) == Some(link))
         };
-        routes.take_while(|(routed, _)| routed == key).any(|(_, link)| in_use(link))
+        routes.take_while(|((routed, _), _)| routed == key).any(|((_, link), _)| in_use(link))
     }
 
     /// The node stood still, and its timers with it.

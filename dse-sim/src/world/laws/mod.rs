@@ -152,7 +152,7 @@ fn refuses(bytes: &[u8]) -> bool {
 /// it, and no longer than the linger time after that.
 fn wanted_while_somebody_wants_it(node: &mut Node, now: dse_core::protocol::Instant) {
     for key in node.own.keys() {
-        let here = node.subscriptions.values().any(|keys| keys.matches(key));
+        let here = node.subscriptions.values().any(|pattern| pattern.keys.matches(key));
         let wanted = here || node.mirror.is_routed(key);
         let told = node.mirror.wanted().contains(key);
         assert!(told || !wanted, "{}: {key} is wanted and nobody was told", node.name);

@@ -1,6 +1,8 @@
 //! What must hold once calls and faults have stopped: L1 quiet, L2 convergence.
 
-use dse_core::protocol::{Declaration, Key, KeyExpr, LinkId, Match};
+use std::collections::BTreeMap;
+
+use dse_core::protocol::{Declaration, InterestOptions, Key, KeyExpr, LinkId, Match, Pattern};
 
 use crate::world::{Node, World};
 
@@ -74,28 +76,35 @@ impl World {
 
     /// The keys that a node routes to a peer, by what its events said.
     pub fn routed(&self, from: &str, to: &str) -> Vec<String> {
-        let node = self.node(from);
-        let link = node.link_to(&self.node(to).config().node);
-        let routes = node.mirror.routes().iter().filter(|(_, over)| Some(*over) == link);
-        routes.map(|(key, _)| key.to_string()).collect()
+        self.routes(from, to).into_iter().map(|(key, _)| key.to_string()).collect()
     }
 
-    /// Every member routes to every other exactly what that one wants, and knows which of
-    /// its keys anybody wants.
+    /// The same with what the peer asks of each route.
+    pub fn routes(&self, from: &str, to: &str) -> Vec<(Key, InterestOptions)> {
+        let node = self.node(from);
+        let link = node.link_to(&self.node(to).config().node);
+        let routes = node.mirror.routes().iter().filter(|((_, over), _)| Some(*over) == link);
+        routes.map(|((key, _), options)| (key.clone(), *options)).collect()
+    }
+
+    /// Every member routes to every other exactly what that one wants, in the way in which
+    /// its subscriptions together want it, and knows which of its keys anybody wants.
     #[track_caller]
     pub fn assert_routed(&self) {
         let names = self.names_of_members();
         let wants = |name: &str, key: &Key| {
-            self.node(name).subscriptions.values().any(|keys| keys.matches(key))
+            let all = self.node(name).subscriptions.values();
+            let matching = all.filter(|pattern| pattern.keys.matches(key));
+            matching.map(|pattern| pattern.options).reduce(InterestOptions::merge)
         };
         for from in &names {
             let own = self.node(from).own.keys();
             for to in names.iter().filter(|to| *to != from) {
-                let wanted = own.clone().filter(|key| wants(to, key));
-                let wanted: Vec<_> = wanted.map(Key::to_string).collect();
-                assert_eq!(self.routed(from, to), wanted, "routes from {from} to {to}");
+                let wanted = own.clone().filter_map(|key| Some((key.clone(), wants(to, key)?)));
+                let wanted: Vec<_> = wanted.collect();
+                assert_eq!(self.routes(from, to), wanted, "routes from {from} to {to}");
             }
-            let wanted = own.filter(|key| names.iter().any(|name| wants(name, key)));
+            let wanted = own.filter(|key| names.iter().any(|name| wants(name, key).is_some()));
             let wanted: Vec<_> = wanted.map(Key::to_string).collect();
             assert_eq!(self.wanted(from), wanted, "what is wanted of {from}");
         }
@@ -105,11 +114,19 @@ impl World {
     /// (PROTOCOL.md §8.1)?
     pub fn wants_more(&self, of: &str, at: &str, key: &Key) -> bool {
         let own = &self.node(at).own;
-        let matters = |keys: &&KeyExpr| own.keys().any(|own| keys.matches(own));
-        let all = self.node(of).subscriptions.values();
-        let (told, untold): (Vec<_>, Vec<_>) = all.partition(matters);
-        let is_new = |keys: &&KeyExpr| keys.matches(key) && !told.iter().any(|t| t.includes(keys));
-        untold.iter().any(is_new)
+        let mut all: BTreeMap<&KeyExpr, InterestOptions> = BTreeMap::new();
+        for Pattern { keys, options } in self.node(of).subscriptions.values() {
+            let together = all.entry(keys).or_insert(*options);
+            *together = together.merge(*options);
+        }
+        let matters = |keys: &KeyExpr| own.keys().any(|own| keys.matches(own));
+        let (told, untold): (Vec<_>, Vec<_>) = all.into_iter().partition(|(keys, _)| matters(keys));
+        untold.into_iter().any(|(keys, options)| {
+            let covers = |(told, all): &(&KeyExpr, InterestOptions)| {
+                told.includes(keys) && all.merge(options) == *all
+            };
+            keys.matches(key) && !told.iter().any(covers)
+        })
     }
 
     /// The keys of a node that somebody wants, by what its events said.
