@@ -1,11 +1,14 @@
 //! The bytes of every kind of message, kept for ever.
 
+use std::time::Duration;
+
+use dse_core::protocol::numbers;
 use dse_core::protocol::wire::{self, Decoded};
 use dse_core::protocol::{
-    Answer, BusId, Claim, Declaration, Delta, Endpoint, Hello, Incarnation, IndexVersion, Interest,
-    InterestRefused, Key, KeyExpr, Kind, Leave, LeaveAck, LeaveReason, Member, Members,
-    MembersRequest, Message, NodeId, Open, Reject, RejectReason, Request, Rival, Role, Snapshot,
-    Span, Stand, Stats, StatsRequest, Suspect,
+    Answer, BusId, Claim, Class, Declaration, Delta, Endpoint, Features, Hello, Incarnation,
+    IndexVersion, Interest, InterestOptions, InterestRefused, Key, KeyExpr, Kind, Leave, LeaveAck,
+    LeaveReason, Member, Members, MembersRequest, Message, NodeId, Open, Pattern, Reject,
+    RejectReason, Request, Rival, Role, Snapshot, Span, Stand, Stats, StatsRequest, Suspect,
 };
 
 fn node(name: &str) -> NodeId {
@@ -32,11 +35,12 @@ fn hello() -> Hello {
     Hello {
         min_version: 1,
         max_version: 1,
-        features: 0,
+        features: Features::HEADERS,
         bus: bus("plant"),
         node: node("web-1"),
         claim: Claim { returned: false, incarnation: Incarnation(300), nonce: 5 },
         role: Role::Member,
+        lasting: true,
         link_nonce: 6,
         endpoints: vec![endpoint("mem://web-1")],
     }
@@ -45,7 +49,19 @@ fn hello() -> Hello {
 fn declarations() -> Vec<Declaration> {
     let mut state = Declaration::new(key("a/b"), Kind::State, "text/plain");
     state.meta.push(("unit".into(), "C".into()));
-    vec![state, Declaration::new(key("s"), Kind::Stream, "")]
+    vec![
+        state,
+        Declaration::new(key("s"), Kind::Stream, ""),
+        Declaration::new(key("t"), Kind::Other(200), ""),
+    ]
+}
+
+fn patterns() -> Vec<Pattern> {
+    let mut options = InterestOptions::default();
+    options.never_wait = true;
+    options.min_interval = Duration::from_millis(300);
+    options.class = Some(Class::Bulk);
+    vec![expr("**").into(), Pattern { keys: expr("a/*"), options }]
 }
 
 fn open(
@@ -76,7 +92,7 @@ pub(crate) fn golden() -> Vec<(Message, &'static str)> {
     vec![
         (
             Message::Hello(hello()),
-            "0101002201010005706c616e74057765622d3100ac02050006010b6d656d3a2f2f7765622d31",
+            "01010001010105706c616e74057765622d3100ac0205000106010f0000000b6d656d3a2f2f7765622d31",
         ),
         (
             Message::Hello(Hello {
@@ -86,39 +102,42 @@ pub(crate) fn golden() -> Vec<(Message, &'static str)> {
                     nonce: u64::MAX,
                 },
                 role: Role::Guest,
+                lasting: false,
+                features: Features::from_bits(0),
                 endpoints: Vec::new(),
                 ..hello()
             }),
-            "0101002701010005706c616e74057765622d3101ffffffffffffffffff01ffffffffffffffffff01010600",
+            "01010001010005706c616e74057765622d3101ffffffffffffffffff01ffffffffffffffffff0101000600",
         ),
-        (open(6, None, None, Vec::new()), "0102000406000000"),
+        (open(6, None, None, Vec::new()), "01020006000000"),
         (
             open(6, Some(7), Some((300, 4)), vec![(300, 1), (2, u64::MAX)]),
-            "0102001606010701ac020402ac020102ffffffffffffffffff01",
+            "01020006010701ac02040203ac02010b02ffffffffffffffffff01",
         ),
-        (reject(RejectReason::WrongBus { bus: bus("plant") }), "01030008090005706c616e74"),
-        (reject(RejectReason::NoCommonVersion { min: 1, max: 2 }), "0103000409010102"),
+        (reject(RejectReason::WrongBus { bus: bus("plant") }), "0103000908000005706c616e74"),
+        (reject(RejectReason::NoCommonVersion { min: 1, max: 2 }), "010300090401000102"),
         (
             reject(RejectReason::Clash { winner: Some(endpoint("mem://x")) }),
-            "0103000b090201076d656d3a2f2f78",
+            "010300090f0200010b000000076d656d3a2f2f78",
         ),
-        (reject(RejectReason::Clash { winner: None }), "01030003090200"),
-        (reject(RejectReason::Yourself), "010300020903"),
-        (reject(RejectReason::Duplicate), "010300020904"),
-        (reject(RejectReason::Leaving), "010300020905"),
-        (reject(RejectReason::BusFull { limit: 4096 }), "0103000409068020"),
-        (reject(RejectReason::GuestsFull { limit: 64 }), "01030003090740"),
-        (reject(RejectReason::WrongIdentity { certified: "web".into() }), "01030006090803776562"),
-        (reject(RejectReason::Fault { fault: "why".into() }), "01030006090903776879"),
+        (reject(RejectReason::Clash { winner: None }), "0103000903020000"),
+        (reject(RejectReason::Yourself), "01030009020300"),
+        (reject(RejectReason::Duplicate), "01030009020400"),
+        (reject(RejectReason::Leaving), "01030009020500"),
+        (reject(RejectReason::BusFull { limit: 4096 }), "010300090406008020"),
+        (reject(RejectReason::GuestsFull { limit: 64 }), "0103000903070040"),
+        (reject(RejectReason::WrongIdentity { certified: "web".into() }), "0103000906080003776562"),
+        (reject(RejectReason::Fault { fault: "why".into() }), "0103000906090003776879"),
+        (reject(RejectReason::Other { number: 200, words: "why".into() }), "0103000905c803776879"),
         (
             Message::Members(Members { request: None, last: true, members: members() }),
-            "0104002100010101620202076d656d3a2f2f6211717569633a2f2f5b3a3a315d3a37343437",
+            "01040000010126016202020b000000076d656d3a2f2f621500000011717569633a2f2f5b3a3a315d3a37343437",
         ),
         (
             Message::Members(Members { request: Some(3), last: false, members: Vec::new() }),
-            "0104000401030000",
+            "01040001030000",
         ),
-        (Message::MembersRequest(MembersRequest { request: 3 }), "0105000103"),
+        (Message::MembersRequest(MembersRequest { request: 3 }), "01050003"),
         (
             Message::Snapshot(Snapshot {
                 version: IndexVersion(4),
@@ -126,7 +145,7 @@ pub(crate) fn golden() -> Vec<(Message, &'static str)> {
                 last: true,
                 declarations: declarations(),
             }),
-            "010600210400010203612f62010a746578742f706c61696e0104756e697401430173000000",
+            "010600040001031903612f62010a746578742f706c61696e010704756e69740143050173000000050174c80000",
         ),
         (
             Message::Snapshot(Snapshot {
@@ -135,7 +154,7 @@ pub(crate) fn golden() -> Vec<(Message, &'static str)> {
                 last: false,
                 declarations: Vec::new(),
             }),
-            "0106000400010000",
+            "01060000010000",
         ),
         (
             Message::Delta(Delta {
@@ -146,12 +165,9 @@ pub(crate) fn golden() -> Vec<(Message, &'static str)> {
                 set: declarations(),
                 unset: vec![key("x/y")],
             }),
-            "01070027040500010203612f62010a746578742f706c61696e0104756e6974014301730000000103782f79",
+            "01070004050001031903612f62010a746578742f706c61696e010704756e69740143050173000000050174c80000010403782f79",
         ),
-        (
-            Message::Request(Request { request: 3, keys: expr("a/*/**") }),
-            "010800080306612f2a2f2a2a",
-        ),
+        (Message::Request(Request { request: 3, keys: expr("a/*/**") }), "0108000306612f2a2f2a2a"),
         (
             Message::Answer(Answer {
                 request: 3,
@@ -160,41 +176,37 @@ pub(crate) fn golden() -> Vec<(Message, &'static str)> {
                 membership: 1 << 63,
                 declarations: declarations(),
             }),
-            "0109002b030001808080808080808080010203612f62010a746578742f706c61696e0104756e697401430173000000",
+            "01090003000180808080808080808001031903612f62010a746578742f706c61696e010704756e69740143050173000000050174c80000",
         ),
         (
-            Message::Interest(Interest {
-                version: 1,
-                part: 0,
-                last: true,
-                patterns: vec![expr("**"), expr("a/*")],
-            }),
-            "010a000b01000102022a2a03612f2a",
+            Message::Interest(Interest { version: 1, part: 0, last: true, patterns: patterns() }),
+            "010a000100010203022a2a0e03612f2a0101010202ac02030102",
         ),
         (
             Message::InterestRefused(InterestRefused { version: 1, why: "why".into() }),
-            "010b00050103776879",
+            "010b000103776879",
         ),
         (Message::Leave(Leave { reason: LeaveReason::Asked }), "010c000100"),
         (Message::Leave(Leave { reason: LeaveReason::Clash }), "010c000101"),
-        (Message::LeaveAck(LeaveAck {}), "010d0000"),
-        (Message::StatsRequest(StatsRequest { request: 8 }), "010e000108"),
+        (Message::Leave(Leave { reason: LeaveReason::Other(200) }), "010c0001c8"),
+        (Message::LeaveAck(LeaveAck {}), "010d00"),
+        (Message::StatsRequest(StatsRequest { request: 8 }), "010e0008"),
         (
             Message::Stats(Stats { request: 8, counters: vec![("links".into(), 300)] }),
-            "010f000a0801056c696e6b73ac02",
+            "010f00080108056c696e6b73ac02",
         ),
         (
             Message::Suspect(Suspect { node: node("web-2"), incarnation: Incarnation(300) }),
-            "01100008057765622d32ac02",
+            "011000057765622d32ac02",
         ),
         (
             Message::Rival(Rival {
                 claim: Claim { returned: true, incarnation: Incarnation(300), nonce: 5 },
                 endpoint: Some(endpoint("mem://x")),
             }),
-            "0111000d01ac020501076d656d3a2f2f78",
+            "01110001ac0205010b000000076d656d3a2f2f78",
         ),
-        (Message::Stand(Stand {}), "01120000"),
+        (Message::Stand(Stand {}), "011200"),
     ]
 }
 
@@ -225,35 +237,19 @@ fn every_kind_and_every_reason_is_here() {
     let mut kinds: Vec<u8> = golden().iter().map(|(message, _)| wire::kind(message)).collect();
     kinds.dedup();
     let known = |kind: &u8| {
-        let decoded = wire::decode(&[wire::VERSION, *kind, 0, 0]);
+        let decoded = wire::decode(&[wire::VERSION, *kind, 0]);
         !matches!(decoded, Ok(Decoded::Unknown { .. }))
     };
     assert_eq!(kinds, (0..=255).filter(known).collect::<Vec<u8>>());
 
     let reasons = golden().into_iter().filter_map(|(message, _)| match message {
-        Message::Reject(reject) => Some(place(&reject.reason)),
+        Message::Reject(reject) => Some(reject.reason.number()),
         _ => None,
     });
     let mut reasons: Vec<u8> = reasons.collect();
     reasons.dedup();
-    assert_eq!(reasons, (0..REASONS).collect::<Vec<u8>>());
+    assert_eq!(reasons, (0..=LAST_REASON).chain([200]).collect::<Vec<u8>>());
 }
 
-/// How many reasons there are.
-const REASONS: u8 = 10;
-
-/// The number of a reason. Exhaustive, so that a new one is not forgotten above.
-fn place(reason: &RejectReason) -> u8 {
-    match reason {
-        RejectReason::WrongBus { .. } => 0,
-        RejectReason::NoCommonVersion { .. } => 1,
-        RejectReason::Clash { .. } => 2,
-        RejectReason::Yourself => 3,
-        RejectReason::Duplicate => 4,
-        RejectReason::Leaving => 5,
-        RejectReason::BusFull { .. } => 6,
-        RejectReason::GuestsFull { .. } => 7,
-        RejectReason::WrongIdentity { .. } => 8,
-        RejectReason::Fault { .. } => 9,
-    }
-}
+/// The last number of a reason that this version gives; the next one is reserved.
+const LAST_REASON: u8 = numbers::reject::FAULT;

@@ -1,4 +1,5 @@
-//! The wire codec: golden bytes, and what is refused without harm.
+//! The wire codec: golden bytes, what may be added, and what is refused without harm.
 
 mod golden;
+mod growth;
 mod refused;

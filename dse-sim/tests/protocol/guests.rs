@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dse_core::protocol::{
-    Command, CommandError, DialError, Event, Hello, Message, Open, RejectReason, Role,
-    SubscriptionId,
+    Command, CommandError, DialError, Event, Hello, InterestOptions, Message, Open, RejectReason,
+    Role, SubscriptionId,
 };
 
 use dse_sim::world::{Latency, Notice, World, declaration, expr, is, stranger_hello};
@@ -67,7 +67,8 @@ fn a_guest_declares_and_subscribes_nothing() {
     let result = world.try_declare("guest", declaration("guest/x"));
     assert_eq!(result, Err(CommandError::Guest));
     let (subscription, keys) = (SubscriptionId(1), expr("**"));
-    let subscribe = |ticket| Command::Subscribe { ticket, subscription, keys };
+    let options = InterestOptions::default();
+    let subscribe = |ticket| Command::Subscribe { ticket, subscription, keys, options };
     assert_eq!(world.try_command("guest", subscribe), Err(CommandError::Guest));
 }
 

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use dse_core::protocol::{
-    Answer, Command, Event, Interest, Key, LinkId, Message, SubscriptionId, Ticket,
+    Answer, Class, Command, Event, Interest, InterestOptions, Key, LinkId, Message, Pattern,
+    SubscriptionId, Ticket,
 };
 
 use dse_sim::world::{Notice, World, declaration, expr, key};
@@ -244,9 +245,9 @@ fn too_much_interest_is_refused_and_what_was_before_stays() {
     let interest = |version, part, last, patterns: Vec<_>| {
         Message::Interest(Interest { version, part, last, patterns })
     };
-    world.say(link, interest(1, 0, true, vec![expr("a/*")]));
+    world.say(link, interest(1, 0, true, vec![expr("a/*").into()]));
     for part in 0..5 {
-        let patterns = (0..300).map(|number| expr(&format!("p{part}/{number}"))).collect();
+        let patterns = (0..300).map(|number| expr(&format!("p{part}/{number}")).into()).collect();
         world.say(link, interest(2, part, part == 4, patterns));
     }
     world.run_for(Duration::from_millis(10));
@@ -323,7 +324,7 @@ fn the_linger_of_an_interest_begins_anew_with_each_end() {
 /// told from those that `a` has.
 fn want_at_a_cost(world: &mut World, link: LinkId, version: u64, wanted: &str) {
     let patterns = (0..1000).map(|number| expr(&format!("**/{number}/nobody")));
-    let patterns = patterns.chain([expr(wanted)]).collect();
+    let patterns = patterns.chain([expr(wanted)]).map(Pattern::from).collect();
     world.say(link, Message::Interest(Interest { version, part: 0, last: true, patterns }));
     world.run_for(LINGER / 200);
 }
@@ -368,4 +369,128 @@ fn with_much_to_compare() -> (World, LinkId) {
     world.start_stranger("z");
     let link = world.open_as_stranger("z", "a");
     (world, link)
+}
+
+fn lossy() -> InterestOptions {
+    let mut options = InterestOptions::default();
+    options.never_wait = true;
+    options
+}
+
+fn every(ms: u64) -> InterestOptions {
+    let mut options = lossy();
+    options.min_interval = Duration::from_millis(ms);
+    options
+}
+
+fn of_class(class: Class) -> InterestOptions {
+    let mut options = lossy();
+    options.class = Some(class);
+    options
+}
+
+/// What `a` asks of the route for `b/a`.
+fn asked(world: &World) -> InterestOptions {
+    match world.routes("b", "a")[..] {
+        [(_, options)] => options,
+        ref routes => panic!("{routes:?}"),
+    }
+}
+
+fn changes(world: &World) -> usize {
+    world.node("b").count(|event| matches!(event, Event::RouteChanged { .. }))
+}
+
+#[test]
+fn a_route_carries_what_the_subscriber_asks_of_it() {
+    for options in [lossy(), every(300), of_class(Class::Bulk), InterestOptions::default()] {
+        let mut world = World::new(40);
+        world.start_serving(&["a", "b"]);
+        world.subscribe_with("a", "b/*", options);
+        world.run_until_quiet();
+        assert_eq!(asked(&world), options);
+        world.declare("b", "b/later");
+        world.run_until_quiet();
+        assert_eq!(world.routes("b", "a").last().map(|(_, options)| *options), Some(options));
+        world.assert_routed();
+        assert_eq!(changes(&world), 0);
+    }
+}
+
+#[test]
+fn of_several_subscriptions_the_route_does_the_most_that_any_needs() {
+    let wishes = [lossy(), every(300), every(20), of_class(Class::Bulk), of_class(Class::Realtime)];
+    for (one, two) in wishes.iter().flat_map(|one| wishes.iter().map(move |two| (*one, *two))) {
+        for (narrow, wide) in [("b/a", "b/a"), ("b/a", "b/*"), ("b/*", "b/a"), ("b/*", "b/**")] {
+            let mut world = World::new(41);
+            world.start_serving(&["a", "b"]);
+            let first = world.subscribe_with("a", narrow, one);
+            world.run_until_quiet();
+            world.subscribe_with("a", wide, two);
+            world.run_until_quiet();
+            assert_eq!(asked(&world), one.merge(two), "{narrow} {one:?}, {wide} {two:?}");
+            assert_eq!(changes(&world), usize::from(one.merge(two) != one));
+            world.unsubscribe("a", first);
+            world.run_until_quiet();
+            assert_eq!(asked(&world), two);
+            world.assert_routed();
+            assert_eq!((firsts(&world, "b"), lasts(&world, "b")), (1, 0));
+        }
+    }
+}
+
+#[test]
+fn a_pattern_that_another_includes_is_sent_exactly_when_it_asks_for_more() {
+    let mut world = World::new(42);
+    world.start_serving(&["a", "b"]);
+    world.subscribe_with("a", "**", every(20));
+    world.run_until_quiet();
+    world.reset_counts();
+    let more = world.subscribe_with("a", "b/*", every(300));
+    world.run_until_quiet();
+    assert_eq!(world.node("a").sent_in_all(), 0, "the wide one asks for more already");
+    world.unsubscribe("a", more);
+    world.subscribe("a", "b/a");
+    world.run_until_quiet();
+    assert_eq!(world.node("a").sent_in_all(), 1);
+    assert_eq!(asked(&world), InterestOptions::default());
+    world.assert_routed();
+}
+
+#[test]
+fn what_is_asked_of_a_route_is_told_again_on_a_new_link() {
+    let mut world = World::new(43);
+    world.start_serving(&["a", "b"]);
+    world.subscribe_with("a", "b/a", every(300));
+    world.run_until_quiet();
+    world.break_links("a", "b");
+    world.run_until_quiet();
+    assert_eq!(asked(&world), every(300));
+    world.lose_links("a", "b");
+    world.run_until_quiet();
+    assert_eq!(asked(&world), every(300));
+    world.assert_routed();
+    assert_eq!(changes(&world), 0);
+}
+
+#[test]
+fn who_asks_for_something_else_each_time_is_looked_at_at_times() {
+    let mut world = World::new(44);
+    world.start("a");
+    for number in 0..2000 {
+        world.declare("a", &format!("a/{number}"));
+    }
+    world.start_stranger("z");
+    let link = world.open_as_stranger("z", "a");
+    let changed =
+        |world: &World| world.node("a").count(|event| matches!(event, Event::RouteChanged { .. }));
+    for version in 1..=10 {
+        let options = every(version);
+        let patterns = vec![Pattern { keys: expr("a/*"), options }];
+        world.say(link, Message::Interest(Interest { version, part: 0, last: true, patterns }));
+        world.run_for(Duration::from_micros(100));
+    }
+    world.run_for(LINGER);
+    assert_eq!(world.routes("a", "z")[0].1, every(10), "the last one counts");
+    assert!(changed(&world) < 5 * 2000, "{} changes", changed(&world));
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use dse_core::protocol::wire::VERSION;
 use dse_core::protocol::{
-    Answer, BusId, Command, CommandError, ControlBus, DialError, Event, Hello, Incarnation,
-    IndexVersion, Input, Instant, Interest, LeaveAck, Member, Members, Message, Open, Output,
-    Reject, RejectReason, Request, Snapshot, SubscriptionId, Ticket, limits,
+    Answer, BusId, Command, CommandError, ControlBus, DialError, Event, Features, Hello,
+    Incarnation, IndexVersion, Input, Instant, Interest, InterestOptions, LeaveAck, Member,
+    Members, Message, Open, Output, Reject, RejectReason, Request, Snapshot, SubscriptionId,
+    Ticket, limits,
 };
 
 use dse_sim::world::{Random, World, declaration, endpoint, expr, id, member, stranger_hello};
@@ -75,7 +76,7 @@ fn a_newer_peer_that_still_speaks_our_version_is_welcome() {
     world.start_stranger("z");
     let link = world.dial("z", "a");
     let mut hello = stranger_hello("z", 1);
-    (hello.max_version, hello.features) = (VERSION + 3, u64::MAX);
+    (hello.max_version, hello.features) = (VERSION + 3, Features::from_bits(u64::MAX));
     world.say(link, Message::Hello(hello));
     let echo = world.hello_from("z", link).link_nonce;
     let open = Open { echo, held: None, known: None, census: Vec::new() };
@@ -143,7 +144,8 @@ fn a_node_subscribes_no_more_than_one_interest_can_say() {
     let mut bus = lone_bus();
     let mut subscribe = |number: u64| {
         let (subscription, keys) = (SubscriptionId(number), expr(&format!("a/{number}/*")));
-        let command = |ticket| Command::Subscribe { ticket, subscription, keys };
+        let options = InterestOptions::default();
+        let command = |ticket| Command::Subscribe { ticket, subscription, keys, options };
         result_of(&mut bus, command, number)
     };
     let limit = limits::PATTERNS_PER_INTEREST;

@@ -18,6 +18,7 @@ mod backlog;
 mod clash;
 mod dial;
 mod endpoints;
+mod growth;
 mod guests;
 mod index;
 mod interest;
