@@ -98,7 +98,7 @@ impl ControlBus {
         for node in nodes {
             self.send_interest(&node);
         }
-        let own = self.index.iter().map(|declaration| declaration.key.clone()).collect();
+        let own: Vec<Key> = self.index.iter().map(|declaration| declaration.key.clone()).collect();
         self.wanted_changed(&own);
     }
 
@@ -228,7 +228,7 @@ impl ControlBus {
 
     /// Looks at own keys for a first or a last interest: those of which somebody began or
     /// ceased to want.
-    pub(super) fn wanted_changed(&mut self, keys: &BTreeSet<Key>) {
+    pub(super) fn wanted_changed<'a>(&mut self, keys: impl IntoIterator<Item = &'a Key>) {
         for key in keys {
             self.wanted_changed_for(key);
         }

@@ -365,8 +365,7 @@ impl ControlBus {
         self.sync_index(id, &node, open.known);
         self.send_interest(&node);
         self.request_opened(id, &node);
-        let before = before.unwrap_or_default().into_keys().collect();
-        self.wanted_changed(&before);
+        self.wanted_changed(before.unwrap_or_default().keys());
         self.reconsider(&node);
     }
 

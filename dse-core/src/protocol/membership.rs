@@ -1,6 +1,6 @@
 //! Peers that come and go (PROTOCOL.md §4.4 to §4.6).
 
-use alloc::collections::BTreeSet;
+use alloc::collections::BTreeMap;
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
@@ -12,6 +12,7 @@ use super::limits;
 use super::links::{Link, LinkStage};
 use super::message::{Hello, LeaveReason, Members, MembersRequest, Role};
 use super::names::NodeId;
+use super::options::InterestOptions;
 use super::peers::Peer;
 use super::timers::Timer;
 
@@ -22,7 +23,7 @@ impl ControlBus {
         if peer.open.is_none_or(|open| open.link != link) {
             return;
         }
-        let routes = core::mem::take(&mut peer.routes).into_keys().collect();
+        let routes = core::mem::take(&mut peer.routes);
         let lasted = self.now.since(peer.opened_at);
         peer.brief = if lasted < self.config.redial_max { peer.brief.saturating_add(1) } else { 0 };
         let brief = peer.brief;
@@ -69,16 +70,22 @@ impl ControlBus {
         if self.phase == Phase::Running {
             self.dial_lost(node, Vec::new(), false, 0);
         }
-        self.after_loss(link, node, "the node left", &peer.routes.into_keys().collect());
+        self.after_loss(link, node, "the node left", &peer.routes);
         self.leave_progress();
         self.reconsider(node);
     }
 
-    fn after_loss(&mut self, link: LinkId, node: &NodeId, error: &str, routes: &BTreeSet<Key>) {
+    fn after_loss(
+        &mut self,
+        link: LinkId,
+        node: &NodeId,
+        error: &str,
+        routes: &BTreeMap<Key, InterestOptions>,
+    ) {
         self.dial_unlisted(link);
         self.contest_link_gone(node, link);
         self.request_lost(node, error);
-        self.wanted_changed(routes);
+        self.wanted_changed(routes.keys());
     }
 
     /// Whose last open link fell may have been cut off while another took its place: it is

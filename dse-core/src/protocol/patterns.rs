@@ -68,44 +68,44 @@ impl Patterns {
     /// Those that match a key of an index, in order, without those that change nothing: that
     /// another of them includes and covers. Only one with a `*` includes another.
     pub(super) fn that_match(&self, index: &PeerIndex) -> Vec<Pattern> {
-        let mut wild: Vec<(&KeyExpr, InterestOptions)> = Vec::new();
-        for (expr, options) in self.wild.iter().filter(|(expr, _)| index.any_matches(expr)) {
+        let mut kept: Vec<Pattern> = Vec::new();
+        for (keys, options) in self.wild.iter().filter(|(expr, _)| index.any_matches(expr)) {
+            let pattern = Pattern { keys: keys.clone(), options: *options };
             // What is left out is so for the sake of one that stays, or of one that is left
             // out later for the sake of another: in the end one stays.
-            if !wild.iter().any(|kept| covers(*kept, (expr, *options))) {
-                wild.retain(|kept| !covers((expr, *options), *kept));
-                wild.push((expr, *options));
+            if !kept.iter().any(|wide| covers(wide, &pattern)) {
+                kept.retain(|narrow| !covers(&pattern, narrow));
+                kept.push(pattern);
             }
         }
         let plain = self.plain.iter().filter(|(key, _)| index.contains(key));
         let plain = plain.filter(|(key, options)| {
-            !wild.iter().any(|(expr, all)| all.covers(**options) && expr.matches(key))
+            !kept.iter().any(|wide| wide.options.covers(**options) && wide.keys.matches(key))
         });
-        let mut kept: Vec<Pattern> = plain
-            .map(|(key, options)| Pattern { keys: key.into(), options: *options })
-            .chain(
-                wild.iter()
-                    .map(|(expr, options)| Pattern { keys: (*expr).clone(), options: *options }),
-            )
-            .collect();
+        let plain = plain.map(|(key, options)| Pattern { keys: key.into(), options: *options });
+        let plain: Vec<Pattern> = plain.collect();
+        kept.extend(plain);
         kept.sort();
         kept
     }
 }
 
-/// Does the other change nothing beside this one?
-fn covers(one: (&KeyExpr, InterestOptions), other: (&KeyExpr, InterestOptions)) -> bool {
-    one.1.covers(other.1) && one.0.includes(other.0)
+/// Does the narrow pattern change nothing beside the wide one?
+fn covers(wide: &Pattern, narrow: &Pattern) -> bool {
+    wide.options.covers(narrow.options) && wide.keys.includes(&narrow.keys)
 }
 
 #[cfg(test)]
 mod tests {
     use alloc::format;
     use alloc::string::ToString as _;
+    use core::time::Duration;
 
     use super::super::declaration::{Declaration, IndexVersion, Kind};
     use super::super::key::comparisons;
     use super::super::message::Snapshot;
+    use super::super::options::Class;
+    use super::super::random::Random;
     use super::*;
 
     const MANY: usize = 1000;
@@ -179,6 +179,48 @@ mod tests {
         );
         assert_eq!(told(&["site/**", "site/**/**"]).len(), 1);
         assert_eq!(told(&["site/nowhere/value", "nowhere/**"]), [""; 0]);
+    }
+
+    /// All that options differ in, as far as it matters to what they ask for together.
+    fn options(number: usize) -> InterestOptions {
+        let class = [None, Some(Class::Realtime), Some(Class::Normal), Some(Class::Bulk)];
+        InterestOptions {
+            never_wait: number % 2 == 1,
+            min_interval: Duration::from_millis(number as u64 / 2 % 3),
+            class: class[number / 6 % 4],
+        }
+    }
+
+    #[test]
+    fn what_is_sent_asks_of_each_key_what_all_that_is_wanted_asks() {
+        let exprs = ["**", "site/**", "site/*/value", "site/7/*", "site/7/value", "*/7/**", "a/b"];
+        let exprs = exprs.map(|text| KeyExpr::new(text).expect("an expression"));
+        let peer = peer_index();
+        let mut random = Random::new(1);
+        let mut below = |end: usize| (random.next() % end as u64) as usize;
+        for _ in 0..5000 {
+            let wanted: Patterns = (0..1 + below(6))
+                .map(|_| Pattern { keys: exprs[below(7)].clone(), options: options(below(24)) })
+                .collect();
+            let sent = wanted.that_match(&peer);
+            let taken: Patterns = sent.iter().cloned().collect();
+            for key in [key(7), key(8), Key::new("site/7/later").expect("a key")] {
+                assert_eq!(taken.options_of(&key), matching(&wanted, &key, &peer), "{wanted:?}");
+            }
+            let needless = sent
+                .iter()
+                .filter(|narrow| sent.iter().any(|wide| wide != *narrow && covers(wide, narrow)));
+            assert_eq!(needless.count(), 0, "{sent:?}");
+        }
+    }
+
+    /// What those of the patterns that match something of the peer ask of a key.
+    fn matching(wanted: &Patterns, key: &Key, peer: &PeerIndex) -> Option<InterestOptions> {
+        let plain = wanted.plain.iter().map(|(key, options)| (KeyExpr::from(key), *options));
+        let wild = wanted.wild.iter().map(|(expr, options)| (expr.clone(), *options));
+        let of_peer = |expr: &KeyExpr| peer.iter().any(|it| expr.matches(&it.key));
+        let all = plain.chain(wild).filter(|(expr, _)| of_peer(expr) && expr.matches(key));
+        all.map(|(_, options)| options).reduce(InterestOptions::merge)
     }
 
     #[test]
