@@ -1,4 +1,4 @@
-//! What a node can do beyond what every node can (PROTOCOL.md §2.5).
+//! What a node can do beyond what every node can (PROTOCOL.md §2.6).
 
 use core::ops::BitAnd;
 

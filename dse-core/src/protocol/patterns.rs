@@ -198,7 +198,7 @@ mod tests {
         let peer = peer_index();
         let mut random = Random::new(1);
         let mut below = |end: usize| (random.next() % end as u64) as usize;
-        for _ in 0..5000 {
+        for _ in 0..500 {
             let wanted: Patterns = (0..1 + below(6))
                 .map(|_| Pattern { keys: exprs[below(7)].clone(), options: options(below(24)) })
                 .collect();

@@ -1,4 +1,4 @@
-//! How bodies are written and read (PROTOCOL.md §2.2): plain values, items, lists of items,
+//! How bodies are written and read (PROTOCOL.md §2.4): plain values, items, lists of items,
 //! and tags.
 //!
 //! Plain values are postcard. All that a later version may add to has its length in front,
