@@ -177,6 +177,8 @@ mod tests {
             told(&["site/7/*", "site/7/value", "site/8/value"]),
             ["site/7/*", "site/8/value"]
         );
+        // The narrow one comes first in the order of texts.
+        assert_eq!(told(&["site/7/*", "site/7/**"]), ["site/7/**"]);
         assert_eq!(told(&["site/**", "site/**/**"]).len(), 1);
         assert_eq!(told(&["site/nowhere/value", "nowhere/**"]), [""; 0]);
     }
@@ -193,14 +195,26 @@ mod tests {
 
     #[test]
     fn what_is_sent_asks_of_each_key_what_all_that_is_wanted_asks() {
-        let exprs = ["**", "site/**", "site/*/value", "site/7/*", "site/7/value", "*/7/**", "a/b"];
+        let exprs = [
+            "**",
+            "site/**",
+            "site/*/value",
+            "site/7/*",
+            "site/7/**",
+            "site/7/value",
+            "*/7/**",
+            "a/b",
+        ];
         let exprs = exprs.map(|text| KeyExpr::new(text).expect("an expression"));
         let peer = peer_index();
         let mut random = Random::new(1);
         let mut below = |end: usize| (random.next() % end as u64) as usize;
         for _ in 0..500 {
             let wanted: Patterns = (0..1 + below(6))
-                .map(|_| Pattern { keys: exprs[below(7)].clone(), options: options(below(24)) })
+                .map(|_| Pattern {
+                    keys: exprs[below(exprs.len())].clone(),
+                    options: options(below(24)),
+                })
                 .collect();
             let sent = wanted.that_match(&peer);
             let taken: Patterns = sent.iter().cloned().collect();
