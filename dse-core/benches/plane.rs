@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dse_core::node::plane::{Plane, PlaneConfig};
-use dse_core::node::{Delivery, Overflow, Publisher, Subscriber};
+use dse_core::node::{Delivery, Publisher, PublisherOptions, Subscriber};
 use dse_core::protocol::{
-    Declaration, Incarnation, Key, KeyExpr, Kind, NameError, NodeId, SubscriptionId,
+    Declaration, Incarnation, InterestOptions, Key, KeyExpr, Kind, NameError, NodeId,
+    SubscriptionId,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -121,15 +122,20 @@ impl Node {
         let config = PlaneConfig {
             node: NodeId::new("bench")?,
             incarnation: Incarnation(1),
-            stall_timeout: Duration::from_secs(1),
+            stall_timeout: Duration::from_secs(5),
         };
         Ok(Self { plane: Plane::new(config, mpsc::channel(1).0, mpsc::unbounded_channel().0) })
     }
 
     fn pair(&self, key: &str, id: u64) -> Result<(Publisher, Subscriber), NameError> {
-        let subscriber = self.plane.subscribe(SubscriptionId(id), KeyExpr::new(key)?, 65_536);
+        let subscriber = self.plane.subscribe(
+            SubscriptionId(id),
+            KeyExpr::new(key)?,
+            InterestOptions::default(),
+            65_536,
+        );
         let declaration = Declaration::new(Key::new(key)?, Kind::Stream, "");
-        let publisher = self.plane.register(declaration, Overflow::Block, 0);
+        let publisher = self.plane.register(declaration, PublisherOptions::default());
         Ok((publisher.expect("the key is free"), subscriber))
     }
 }

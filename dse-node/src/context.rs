@@ -20,6 +20,8 @@ pub struct Context {
     pub console: Console,
     /// Cancelled when the user wants it to end in order.
     pub cancel: CancellationToken,
+    /// Cancelled when the user wants it to end at once: there is time for a last word.
+    pub at_once: CancellationToken,
     /// The nodes that it can reach by `mem`.
     #[cfg(feature = "mem")]
     pub mem_scope: MemScope,
@@ -27,11 +29,12 @@ pub struct Context {
 
 impl Context {
     /// The surroundings of a command that has the process for itself.
-    pub fn process(cancel: CancellationToken) -> Self {
+    pub fn process(cancel: CancellationToken, at_once: CancellationToken) -> Self {
         Self {
             input: Arc::new(Mutex::new(Input::process())),
             console: Console::process(),
             cancel,
+            at_once,
             #[cfg(feature = "mem")]
             mem_scope: MemScope::new(),
         }

@@ -96,7 +96,7 @@ mod tests {
         let mut endless = BufReader::new(tokio::io::repeat(b'x'));
         let mut partial = Vec::new();
         let error = read_line(&mut endless, &mut partial).await.expect_err("too long");
-        assert!(error.to_string().contains("longer than the 16777216 bytes"), "{error}");
+        assert!(error.to_string().contains("longer than the 67108864 bytes"), "{error}");
         assert!(partial.len() <= LINE_BYTES);
     }
 

@@ -9,7 +9,8 @@
 //! | `program`, `commands`, `outcome`, `advice` | what is done about it, and how it ends |
 //! | `session` | a command's node, found by others (`local_nodes`) and left in order |
 //! | `transports`, `listening`, `incarnation`, `folders` | what a node is started with |
-//! | `sources`, `sinks`, `samples` | what `run` publishes, and where samples go |
+//! | `sources`, `sinks`, `samples`, `remarks` | what `run` publishes, and where samples go |
+//! | `traffic`, `duration` | classes, headers, rates and times as people write them |
 //! | `context`, `console`, `input` | what surrounds a command |
 #![forbid(unsafe_code)]
 
@@ -29,12 +30,14 @@ pub mod local_nodes;
 pub mod options;
 pub mod outcome;
 pub mod program;
+pub mod remarks;
 pub mod samples;
 pub mod session;
 pub mod settings;
 pub mod sinks;
 pub mod sources;
 pub mod table;
+pub mod traffic;
 pub mod transports;
 pub mod troubles;
 

@@ -16,6 +16,9 @@ use tracing_subscriber::filter::LevelFilter;
 /// What a shell reports of a program that SIGINT ended.
 const INTERRUPTED: i32 = 130;
 
+/// How long a command that is to end at once has to say what it leaves undone.
+const LAST_WORD: Duration = Duration::from_millis(200);
+
 /// How long tasks have at the end to drop what they hold.
 const LETTING_GO: Duration = Duration::from_millis(100);
 
@@ -34,9 +37,9 @@ fn run() -> anyhow::Result<u8> {
     start_logging(&plan.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let status = runtime.block_on(async {
-        let cancel = CancellationToken::new();
-        tokio::spawn(obey_signals(signals()?, cancel.clone()));
-        Ok(plan.carry_out(Context::process(cancel)).await)
+        let (cancel, at_once) = (CancellationToken::new(), CancellationToken::new());
+        tokio::spawn(obey_signals(signals()?, cancel.clone(), at_once.clone()));
+        Ok(plan.carry_out(Context::process(cancel, at_once)).await)
     });
     // Tasks let go of their sockets' files. A thread that waits for standard input would
     // hold up an orderly end for ever.
@@ -90,8 +93,8 @@ fn is_hangup_ignored() -> bool {
     ignored.is_some_and(|mask| mask >> (SignalKind::hangup().as_raw_value() - 1) & 1 == 1)
 }
 
-/// The first signal asks for an orderly end, the second does not wait for it.
-async fn obey_signals(mut signals: Signals, cancel: CancellationToken) {
+/// The first signal asks for an orderly end, the second leaves time for a last word.
+async fn obey_signals(mut signals: Signals, cancel: CancellationToken, at_once: CancellationToken) {
     loop {
         let hangup = async {
             match &mut signals.hangup {
@@ -105,6 +108,8 @@ async fn obey_signals(mut signals: Signals, cancel: CancellationToken) {
             _ = hangup => {}
         }
         if cancel.is_cancelled() {
+            at_once.cancel();
+            tokio::time::sleep(LAST_WORD).await;
             std::process::exit(INTERRUPTED);
         }
         cancel.cancel();

@@ -1,27 +1,30 @@
 //! Samples as people and programs read them.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use dse_core::node::Sample;
-use serde::Serialize;
+use dse_core::node::{Headers, Sample};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// Appends the sample as one line of JSON.
 ///
 /// The payload is the JSON itself for `application/json`, a string for `text/*`, else
-/// base64; a payload that is not what its encoding says is base64, too.
+/// base64; a payload that is not what its encoding says is base64, too. Headers, where there
+/// are any, are an object of texts; one that is no text is base64 under its name and `_base64`.
 pub fn append_json(sample: &Sample, line: &mut Vec<u8>) {
-    let (payload, payload_base64) = payload_fields(&sample.encoding, &sample.payload);
+    let (payload, payload_base64) = payload_fields(&sample.origin.encoding, &sample.payload);
     let shape = SampleLine {
-        key: sample.key.as_str(),
-        node: sample.node.as_str(),
-        kind: sample.kind.to_string(),
+        key: sample.origin.key.as_str(),
+        node: sample.origin.node.as_str(),
+        kind: sample.origin.kind.to_string(),
         seq: sample.seq,
         time_ns: sample.time_ns,
-        encoding: &sample.encoding,
+        encoding: &sample.origin.encoding,
+        headers: if sample.headers.is_empty() { None } else { Some(HeadersShape(&sample.headers)) },
         payload,
         payload_base64,
     };
@@ -36,10 +39,11 @@ pub fn append_text(sample: &Sample, line: &mut Vec<u8>) {
     let shown = match std::str::from_utf8(&sample.payload) {
         Ok(text) => printable(text),
         Err(_) => {
-            format!("<{} bytes of {}>", sample.payload.len(), printable(&sample.encoding)).into()
+            format!("<{} bytes of {}>", sample.payload.len(), printable(&sample.origin.encoding))
+                .into()
         }
     };
-    line.extend_from_slice(format!("{} {shown}\n", sample.key).as_bytes());
+    line.extend_from_slice(format!("{} {shown}\n", sample.origin.key).as_bytes());
 }
 
 /// The text without control characters: what comes from the network must neither break
@@ -70,9 +74,26 @@ struct SampleLine<'a> {
     time_ns: u64,
     encoding: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    headers: Option<HeadersShape<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<Payload<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
+}
+
+/// Headers as a JSON object; of a name that comes twice the first.
+struct HeadersShape<'a>(&'a Headers);
+
+impl Serialize for HeadersShape<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut names = BTreeSet::new();
+        let first = self.0.iter().filter(|(name, _)| names.insert(*name));
+        // A name has no underscore, so it never looks like one of base64.
+        serializer.collect_map(first.map(|(name, value)| match std::str::from_utf8(value) {
+            Ok(text) => (Cow::from(name), Cow::from(text)),
+            Err(_) => (format!("{name}_base64").into(), STANDARD.encode(value).into()),
+        }))
+    }
 }
 
 #[derive(Serialize)]
@@ -121,6 +142,14 @@ mod tests {
         );
         assert_eq!(fields("text/plain; charset=utf-8", "h\u{e9}\n".as_bytes()), "\"h\u{e9}\\n\"");
         assert_eq!(fields("application/octet-stream", b"hi"), "base64 aGk=");
+    }
+
+    #[test]
+    fn headers_that_are_no_text_are_base64() {
+        let pairs = [("unit", &b"C"[..]), ("raw", &b"\xff"[..]), ("unit", &b"F"[..])];
+        let headers = Headers::from_pairs(pairs).expect("valid");
+        let shown = serde_json::to_string(&HeadersShape(&headers)).expect("serializable");
+        assert_eq!(shown, "{\"unit\":\"C\",\"raw_base64\":\"/w==\"}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     if let Some(Delivery::Sample(sample)) = greetings.recv().await {
         let text = String::from_utf8_lossy(&sample.payload);
-        println!("{} says on {}: {text}", sample.node, sample.key);
+        println!("{} says on {}: {text}", sample.origin.node, sample.origin.key);
     }
     alice.leave().await;
     bob.leave().await;

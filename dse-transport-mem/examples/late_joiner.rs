@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await?;
     let mut levels = late.subscribe("tank/*")?.open().await?;
     if let Some(Delivery::Sample(sample)) = levels.recv().await {
-        println!("{} is {}", sample.key, String::from_utf8_lossy(&sample.payload));
+        println!("{} is {}", sample.origin.key, String::from_utf8_lossy(&sample.payload));
         assert_eq!(sample.payload, "98");
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dse_core::data::{DataFrame, FrameWriter};
+use dse_core::data::{DataFrame, FrameWriter, Headers};
 use dse_core::protocol::{Endpoint, NodeId};
 use dse_core::transport::{Link, Listener, Transport};
 use dse_transport_quic::ca::{Authority, VALIDITY};
@@ -73,7 +73,7 @@ async fn lane_throughput(payload: usize) -> Result<f64, Failure> {
 fn batch(sample: &Bytes) -> DataFrame {
     let mut writer = FrameWriter::new();
     for seq in 0..(BATCH_BYTES / sample.len()) as u64 {
-        writer.sample(1, seq, seq, sample.clone());
+        writer.sample((1, seq, 0), &Headers::new(), sample.clone());
     }
     writer.take().unwrap_or_default()
 }

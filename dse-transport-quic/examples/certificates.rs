@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     publisher.publish("hello".into()).await?;
     if let Some(Delivery::Sample(sample)) = greetings.recv().await {
         let text = String::from_utf8_lossy(&sample.payload);
-        println!("{} says on {}: {text}", sample.node, sample.key);
+        println!("{} says on {}: {text}", sample.origin.node, sample.origin.key);
     }
     alice.leave().await;
     bob.leave().await;

@@ -19,7 +19,9 @@
 //! | [`door()`] | a stranger's bytes to a zmq node | the same, and a stranger is told little |
 //! | [`keys()`] | key expressions | a plain reference says the same |
 //! | [`plane()`] | a peer's records to a data plane | law L8 for subscribers and for the peer, and nothing is left running |
+//! | [`receive()`] | a peer's records to the receiving machines | law L8, nothing is confirmed that did not come |
 //! | [`schedule()`] | what befalls a simulated bus of 2 to 4 nodes | all that `cargo xtask sim` asks for |
+//! | [`send()`] | what peers say to the sending machine | law L8 for peers, credit, the bound of the log, nobody is waited for without end |
 //! | [`texts()`] | any text to the parsers of ids, endpoints, flags and configuration | what is taken is given back, and a refusal says why |
 #![forbid(unsafe_code)]
 
@@ -30,7 +32,9 @@ mod keys;
 mod mutate;
 mod plane;
 mod program;
+mod receive;
 mod schedule;
+mod send;
 mod source;
 mod texts;
 
@@ -41,7 +45,9 @@ pub use keys::keys;
 pub use mutate::Mutator;
 pub use plane::plane;
 pub use program::{inputs, run};
+pub use receive::receive;
 pub use schedule::schedule;
+pub use send::send;
 pub use texts::texts;
 
 use program::tell;
@@ -56,7 +62,9 @@ pub const TARGETS: &[Target] = &[
     ("door", door),
     ("keys", keys),
     ("plane", plane),
+    ("receive", receive),
     ("schedule", schedule),
+    ("send", send),
     ("texts", texts),
 ];
 

@@ -73,7 +73,7 @@ async fn pass_data(sender: &mut dyn DataSender, receiver: &mut dyn DataReceiver)
     let receive = async {
         for (lens, first) in frames.iter().zip(firsts(&frames)) {
             let frame = recv_data(receiver).await.expect("the link is up");
-            check_data_frame(frame, first, lens);
+            check_data_frame(&frame, first, lens);
         }
     };
     tokio::join!(send, receive);
@@ -105,7 +105,7 @@ async fn pass_haltingly(sender: &mut dyn DataSender, receiver: &mut dyn DataRece
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             let frame = recv_data(receiver).await.expect("the link is up");
-            check_data_frame(frame, number * 3, &LENS);
+            check_data_frame(&frame, number * 3, &LENS);
         }
     };
     tokio::join!(send, receive);
@@ -164,7 +164,7 @@ pub async fn control_passes_a_full_data_lane<H: Harness>(harness: &H) {
     }
     for number in 0..sent {
         let frame = within(SOON, "the data", recv_data(far.data_receiver.as_mut())).await;
-        check_data_frame(frame.expect("the link is up"), number, &[64 * 1024]);
+        check_data_frame(&frame.expect("the link is up"), number, &[64 * 1024]);
     }
 }
 
@@ -178,7 +178,7 @@ pub async fn a_stalled_reader_bounds_what_is_pushed<H: Harness>(harness: &H) {
     assert!(bytes <= MOST, "the link took {bytes} bytes that nobody reads");
     for number in 0..sent {
         let frame = within(SOON, "the data", recv_data(far.data_receiver.as_mut())).await;
-        check_data_frame(frame.expect("the link is up"), number, &[PAYLOAD]);
+        check_data_frame(&frame.expect("the link is up"), number, &[PAYLOAD]);
     }
 }
 

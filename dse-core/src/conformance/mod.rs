@@ -16,7 +16,9 @@
 //! states that something does *not* happen, the time is the contract's.
 
 mod churn;
+mod growth;
 mod lanes;
+mod later;
 mod links;
 mod trial;
 mod watching;
@@ -31,6 +33,7 @@ use crate::protocol::Endpoint;
 use crate::transport::{Link, Transport};
 
 pub use churn::*;
+pub use growth::*;
 pub use lanes::*;
 pub use links::*;
 pub use watching::*;
@@ -123,6 +126,9 @@ macro_rules! conformance_tests {
             a_closed_link_delivers_and_is_down_for_the_peer
             a_stalled_peer_fills_a_bounded_queue
             a_thousand_churns_leave_nothing
+            messages_of_a_later_version_are_skipped_and_counted
+            samples_of_a_later_version_arrive_and_the_rest_is_counted
+            subscribers_of_a_later_version_get_samples
         }
     };
     (@each $harness:ty: $($behaviour:ident)*) => {

@@ -2,16 +2,17 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::Harness;
-use crate::data::{DataFrame, FrameWriter, Record};
+use crate::data::{DataFrame, FrameWriter, Headers, Record};
 use crate::protocol::Endpoint;
 use crate::transport::{
-    ControlReceiver, ControlSender, DataReceiver, DataSender, Link, Listener, TransportError,
+    ControlReceiver, ControlSender, DataReceiver, DataSender, Link, Listener, Transport,
+    TransportError,
 };
 
 /// For what takes no time but that of a loaded machine.
@@ -42,7 +43,14 @@ impl Pair {
 
 /// A listener of one more node, and where it is.
 pub(super) async fn listen<H: Harness>(harness: &H) -> (Box<dyn Listener>, Endpoint) {
-    let transport = harness.transport();
+    listen_with(&harness.transport(), harness).await
+}
+
+/// A listener of this transport's node, and where it is.
+pub(super) async fn listen_with<H: Harness>(
+    transport: &Arc<dyn Transport>,
+    harness: &H,
+) -> (Box<dyn Listener>, Endpoint) {
     let listener = within(SOON, "bind", transport.bind(&harness.any_endpoint())).await;
     let listener = listener.unwrap_or_else(|error| panic!("bind: {error}"));
     let endpoint = listener.endpoints().into_iter().next().expect("a listener has an endpoint");
@@ -160,20 +168,23 @@ pub(super) fn control_frame(number: u64, len: usize) -> Bytes {
 pub(super) fn data_frame(first: u64, lens: impl IntoIterator<Item = usize>) -> DataFrame {
     let mut writer = FrameWriter::new();
     for (seq, len) in (first..).zip(lens) {
-        writer.sample(7, seq, 1_000 + seq, pattern(seq, len));
+        let time_ns = 1_000 + seq.cast_signed();
+        writer.sample((7, seq, time_ns), &Headers::new(), pattern(seq, len));
     }
     writer.take().expect("a frame has at least one sample")
 }
 
 /// Is the frame what [`data_frame`] made?
-pub(super) fn check_data_frame(frame: DataFrame, first: u64, lens: &[usize]) {
+pub(super) fn check_data_frame(frame: &DataFrame, first: u64, lens: &[usize]) {
     let mut records = frame.records();
     for (seq, len) in (first..).zip(lens) {
         let Some(Ok(Record::Sample(sample))) = records.next() else {
             panic!("sample {seq} is missing or broken");
         };
-        assert_eq!((sample.alias, sample.seq, sample.time_ns), (7, seq, 1_000 + seq));
-        assert!(sample.payload == pattern(seq, *len), "the payload of sample {seq} is broken");
+        let time_ns = 1_000 + seq.cast_signed();
+        assert_eq!((sample.sequence, sample.seq, sample.time_ns), (7, seq, time_ns));
+        let payload = frame.payload(sample.payload);
+        assert!(payload == pattern(seq, *len), "the payload of sample {seq} is broken");
     }
     assert!(records.next().is_none(), "more came than was sent");
 }

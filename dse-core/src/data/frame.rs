@@ -1,12 +1,16 @@
-//! Frames: how records are written and read.
+//! Frames: how records are written and read (PROTOCOL.md §9.1).
 
 use alloc::vec::Vec;
-use core::str;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::record::{Begin, Credit, End, EndReason, Record, Sample, Skip};
-use crate::protocol::{Incarnation, Key, Kind};
+use super::headers::Headers;
+use super::record::{
+    Abort, Begin, Credit, End, EndReason, Fragment, Payload, Received, Record, Refuse, Resume,
+    Sample, Skip, SkipReason, Unknown, field, tag,
+};
+use super::varint::{Reader, VARINT_BYTES, put_varint, unzigzag, varint_len, write_varint, zigzag};
+use crate::protocol::{Class, Incarnation, Kind};
 
 /// A unit on a data lane.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +24,7 @@ pub struct DataFrame {
 /// The payloads of a frame.
 #[derive(Clone, Debug)]
 pub enum Body {
-    /// One for each sample, as the publishers gave them.
+    /// One for each record that owns payload, as the publishers gave them.
     Parts(Vec<Bytes>),
     /// All behind each other, as a transport received them.
     Whole(Bytes),
@@ -98,23 +102,118 @@ impl DataFrame {
     }
 
     /// The records, one after the other. Ends after the first error.
-    pub fn records(self) -> Records {
-        let body = match self.body {
-            Body::Parts(parts) => Payloads::Parts(parts.into_iter()),
-            Body::Whole(whole) => Payloads::Whole(whole),
+    pub fn records(&self) -> Records<'_> {
+        let (parts, bytes) = match &self.body {
+            Body::Parts(parts) => (Some(parts.as_slice()), 0),
+            Body::Whole(whole) => (None, whole.len()),
         };
-        Records { head: self.head, at: 0, body, time_ns: 0 }
+        Records {
+            head: Reader::new(&self.head),
+            parts,
+            bytes,
+            index: 0,
+            offset: 0,
+            fields: 0,
+            forward: false,
+        }
+    }
+
+    /// The records from a place on where [`Records::place`] was before.
+    pub(super) fn records_from(&self, place: Place) -> Records<'_> {
+        let mut records = self.records();
+        records.head = Reader::new(self.head.get(place.head..).unwrap_or_default());
+        (records.index, records.offset) = (place.index, place.offset);
+        records
+    }
+
+    /// A payload of one of its records.
+    pub fn payload(&self, payload: Payload) -> Bytes {
+        match &self.body {
+            Body::Parts(parts) => parts.get(payload.index).cloned().unwrap_or_default(),
+            Body::Whole(whole) => {
+                let end = payload.offset.saturating_add(payload.len);
+                if end <= whole.len() { whole.slice(payload.offset..end) } else { Bytes::new() }
+            }
+        }
+    }
+
+    /// The headers of one of its samples.
+    pub fn headers(&self, sample: &Sample<'_>) -> Headers {
+        if sample.headers.is_empty() {
+            return Headers::new();
+        }
+        Headers::from_encoded(Bytes::copy_from_slice(sample.headers))
     }
 }
 
-const BEGIN: u8 = 1;
-const SAMPLE: u8 = 2;
-const SKIP: u8 = 3;
-const END: u8 = 4;
-const CREDIT: u8 = 5;
+/// Why a data frame cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// It ends inside a record or its payload.
+    #[error("the data frame ends inside a record")]
+    Truncated,
+    /// A number does not fit.
+    #[error("the data frame holds a number out of range")]
+    Number,
+    /// A text is not UTF-8, or an offset passes its total.
+    #[error("the data frame holds an invalid {0}")]
+    Invalid(&'static str),
+    /// More payload than records.
+    #[error("the data frame holds payload that belongs to no record")]
+    Trailing,
+}
 
-/// Longest record of a sample: five bytes of the alias and ten of each other number.
-const SAMPLE_BYTES: usize = 1 + 5 + 3 * 10;
+/// What stands of a sample in a head: made once, written into the frame of each link.
+///
+/// It names nothing that differs from link to link.
+#[derive(Clone, Debug)]
+pub(super) struct SampleHead {
+    bytes: [u8; SAMPLE_HEAD_BYTES],
+    len: u8,
+}
+
+/// The tag, the length of the body, that of the payload, and three numbers.
+const SAMPLE_HEAD_BYTES: usize = 1 + 3 + 4 + 3 * VARINT_BYTES;
+
+impl SampleHead {
+    pub(super) fn new(
+        sequence: u64,
+        seq: u64,
+        time_ns: i64,
+        payload: usize,
+        headers: &Headers,
+    ) -> Self {
+        let mut bytes = [0; SAMPLE_HEAD_BYTES];
+        let headers = field_len(headers);
+        bytes[0] = tag::SAMPLE;
+        // Without headers the length of the body takes one byte.
+        let start = 1 + varint_len((headers + SAMPLE_HEAD_BYTES) as u64 - 4);
+        let mut at = start;
+        for number in [payload as u64, sequence, seq, zigzag(time_ns)] {
+            at = write_varint(&mut bytes, at, number);
+        }
+        let body = at - start + headers;
+        // A length may be padded.
+        for (place, byte) in bytes[1..start].iter_mut().enumerate() {
+            *byte = (body >> (7 * place)) as u8 & 0x7f | if place + 2 < start { 0x80 } else { 0 };
+        }
+        Self { bytes, len: at as u8 }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len.into()]
+    }
+}
+
+/// How long the field of headers is, in bytes.
+fn field_len(headers: &Headers) -> usize {
+    let len = headers.encoded().len();
+    if len == 0 { 0 } else { varint_len(field::HEADERS) + varint_len(len as u64) + len }
+}
+
+/// Longest body of a record of numbers.
+const RECORD_BYTES: usize = 7 * VARINT_BYTES;
 
 /// What is allocated for heads at a time, so that the small ones share it.
 const HEADS_BYTES: usize = 1024;
@@ -125,13 +224,15 @@ pub struct FrameWriter {
     head: BytesMut,
     parts: Vec<Bytes>,
     payload_bytes: usize,
-    time_ns: u64,
+    /// A record was written that counts for `Received`.
+    counts: bool,
+    samples: u64,
 }
 
 impl Default for FrameWriter {
     fn default() -> Self {
         let head = BytesMut::with_capacity(HEADS_BYTES);
-        Self { head, parts: Vec::new(), payload_bytes: 0, time_ns: 0 }
+        Self { head, parts: Vec::new(), payload_bytes: 0, counts: false, samples: 0 }
     }
 }
 
@@ -151,56 +252,126 @@ impl FrameWriter {
         self.head.is_empty()
     }
 
+    /// Does a record stand in it that counts for [`Received`] (PROTOCOL.md §9.6)?
+    pub fn counts(&self) -> bool {
+        self.counts
+    }
+
+    /// How many samples stand in it, those in fragments counted with their last.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
     /// Appends a [`Begin`].
-    pub fn begin(&mut self, begin: &Begin) {
-        self.head.put_u8(BEGIN);
-        put_varint(&mut self.head, begin.alias.into());
-        put_text(&mut self.head, begin.key.as_str());
-        self.head.put_u8(begin.kind.number());
-        put_text(&mut self.head, &begin.encoding);
-        put_varint(&mut self.head, begin.incarnation.0);
-        put_varint(&mut self.head, begin.next_seq);
+    pub fn begin(&mut self, begin: &Begin<'_>) {
+        self.counts = true;
+        self.record(tag::BEGIN | tag::MUST_UNDERSTAND, |body| {
+            put_varint(body, begin.sequence);
+            put_varint(body, begin.epoch);
+            put_text(body, begin.key);
+            body.put_u8(begin.kind.number());
+            put_text(body, begin.encoding);
+            put_varint(body, begin.incarnation.0);
+            put_varint(body, begin.next_seq);
+            put_varint(body, begin.base_time_ns);
+            body.put_u8(begin.class.number());
+            put_varint(body, begin.resume.into());
+        });
     }
 
     /// Appends a [`Sample`].
-    pub fn sample(&mut self, alias: u32, seq: u64, time_ns: u64, payload: Bytes) {
-        let step = time_ns.wrapping_sub(self.time_ns).cast_signed();
-        // Put together first: the head would look for room at every byte.
-        let mut record = [0; SAMPLE_BYTES];
-        let mut rest = &mut record[..];
-        rest.put_u8(SAMPLE);
-        put_varint(&mut rest, alias.into());
-        put_varint(&mut rest, seq);
-        put_varint(&mut rest, ((step << 1) ^ (step >> 63)).cast_unsigned());
-        put_varint(&mut rest, payload.len() as u64);
-        let len = SAMPLE_BYTES - rest.len();
-        self.head.put_slice(&record[..len]);
-        self.time_ns = time_ns;
+    pub fn sample(
+        &mut self,
+        (sequence, seq, time_ns): (u64, u64, i64),
+        headers: &Headers,
+        payload: Bytes,
+    ) {
+        let head = SampleHead::new(sequence, seq, time_ns, payload.len(), headers);
+        self.sample_with(&head, headers, payload);
+    }
+
+    /// Appends a sample whose head was made before.
+    pub(super) fn sample_with(&mut self, head: &SampleHead, headers: &Headers, payload: Bytes) {
+        self.counts = true;
+        self.samples += 1;
+        self.head.put_slice(head.as_slice());
+        self.field_of(headers);
         self.payload_bytes += payload.len();
         self.parts.push(payload);
     }
 
+    /// Appends a [`Fragment`] of `payload`, which is all of the value, with its headers.
+    pub fn fragment(
+        &mut self,
+        (sequence, seq, time_ns): (u64, u64, i64),
+        headers: &Headers,
+        payload: &Bytes,
+        range: core::ops::Range<usize>,
+    ) {
+        self.counts = true;
+        let headers = if range.start == 0 { headers } else { &Headers::new() };
+        let (offset, total) = (range.start as u64, payload.len() as u64);
+        let part = payload.slice(range);
+        self.samples += u64::from(offset + part.len() as u64 == total);
+        let numbers = [part.len() as u64, sequence, seq, zigzag(time_ns), offset, total];
+        let fixed: usize = numbers.iter().map(|number| varint_len(*number)).sum();
+        self.head.put_u8(tag::FRAGMENT);
+        put_varint(&mut self.head, (fixed + field_len(headers)) as u64);
+        for number in numbers {
+            put_varint(&mut self.head, number);
+        }
+        self.field_of(headers);
+        self.payload_bytes += part.len();
+        self.parts.push(part);
+    }
+
     /// Appends a [`Skip`].
     pub fn skip(&mut self, skip: Skip) {
-        self.head.put_u8(SKIP);
-        put_varint(&mut self.head, skip.alias.into());
-        put_varint(&mut self.head, skip.next_seq);
+        self.counts = true;
+        self.numbers(tag::SKIP, [skip.sequence, skip.next_seq, skip.reason.number().into()]);
     }
 
     /// Appends an [`End`].
     pub fn end(&mut self, end: End) {
-        self.head.put_u8(END);
-        put_varint(&mut self.head, end.alias.into());
-        put_varint(&mut self.head, end.last_seq);
-        self.head.put_u8(end.reason as u8);
+        self.counts = true;
+        self.numbers(tag::END, [end.sequence, end.last_seq, end.reason.number().into()]);
+    }
+
+    /// Appends an [`Abort`].
+    pub fn abort(&mut self, abort: Abort) {
+        self.counts = true;
+        self.numbers(tag::ABORT, [abort.sequence, abort.seq, abort.reason.number().into()]);
+    }
+
+    /// Appends a [`Received`].
+    pub fn received(&mut self, received: Received) {
+        self.numbers(tag::RECEIVED, [received.bytes, received.delay_us]);
     }
 
     /// Appends a [`Credit`].
     pub fn credit(&mut self, credit: Credit) {
-        self.head.put_u8(CREDIT);
-        put_varint(&mut self.head, credit.alias.into());
-        put_varint(&mut self.head, credit.consumed_seq);
-        put_varint(&mut self.head, credit.window.into());
+        self.numbers(
+            tag::CREDIT,
+            [
+                credit.sequence,
+                credit.epoch,
+                credit.consumed_seq,
+                credit.samples.into(),
+                credit.bytes.into(),
+                credit.missed,
+                credit.last.into(),
+            ],
+        );
+    }
+
+    /// Appends a [`Resume`].
+    pub fn resume(&mut self, resume: Resume) {
+        self.numbers(tag::RESUME, [resume.sequence, resume.epoch, resume.next_seq]);
+    }
+
+    /// Appends a [`Refuse`].
+    pub fn refuse(&mut self, refuse: Refuse) {
+        self.numbers(tag::REFUSE, [refuse.sequence, refuse.epoch, refuse.tag.into()]);
     }
 
     /// The frame, if anything was written; the writer is empty then.
@@ -209,176 +380,301 @@ impl FrameWriter {
             return None;
         }
         self.payload_bytes = 0;
-        self.time_ns = 0;
+        (self.counts, self.samples) = (false, 0);
         let head = self.head.split().freeze();
         Some(DataFrame { head, body: Body::Parts(core::mem::take(&mut self.parts)) })
     }
+
+    fn field_of(&mut self, headers: &Headers) {
+        if !headers.is_empty() {
+            put_varint(&mut self.head, field::HEADERS);
+            put_varint(&mut self.head, headers.encoded().len() as u64);
+            self.head.put_slice(headers.encoded());
+        }
+    }
+
+    /// Appends a record of numbers.
+    fn numbers<const N: usize>(&mut self, tag: u8, numbers: [u64; N]) {
+        let mut body = [0; RECORD_BYTES];
+        let mut at = 0;
+        for number in numbers {
+            at = write_varint(&mut body, at, number);
+        }
+        self.head.put_u8(tag);
+        put_varint(&mut self.head, at as u64);
+        self.head.put_slice(&body[..at]);
+    }
+
+    fn record(&mut self, tag: u8, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut body = Vec::with_capacity(64);
+        write(&mut body);
+        self.head.put_u8(tag);
+        put_varint(&mut self.head, body.len() as u64);
+        self.head.put_slice(&body);
+    }
 }
 
-/// Why a data frame cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    /// It ends inside a record or its payload.
-    #[error("the data frame ends inside a record")]
-    Truncated,
-    /// A number does not fit.
-    #[error("the data frame holds a number out of range")]
-    Number,
-    /// A key, kind or reason is none.
-    #[error("the data frame holds an invalid {0}")]
-    Invalid(&'static str),
-    /// The record is of no known type.
-    #[error("the data frame holds a record of unknown type {0}")]
-    Type(u8),
-    /// More payload than records.
-    #[error("the data frame holds payload that belongs to no record")]
-    Trailing,
-}
-
-#[derive(Debug)]
-enum Payloads {
-    Parts(alloc::vec::IntoIter<Bytes>),
-    Whole(Bytes),
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_varint(out, text.len() as u64);
+    out.put_slice(text.as_bytes());
 }
 
 /// Reads the records of a frame.
 #[derive(Debug)]
-pub struct Records {
-    head: Bytes,
-    /// How far the head was read.
-    at: usize,
-    body: Payloads,
-    time_ns: u64,
+pub struct Records<'a> {
+    head: Reader<'a>,
+    parts: Option<&'a [Bytes]>,
+    /// Payload bytes, if the parts do not say them.
+    bytes: usize,
+    index: usize,
+    offset: usize,
+    fields: u64,
+    /// Records of the other direction are left out.
+    forward: bool,
 }
 
-impl Iterator for Records {
-    type Item = Result<Record, FrameError>;
+/// How far the records of a frame were read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    head: usize,
+    index: usize,
+    offset: usize,
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>, FrameError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.at == self.head.len() {
-            let trailing = match &mut self.body {
-                Payloads::Parts(parts) => parts.next().is_some(),
-                Payloads::Whole(whole) => !core::mem::take(whole).is_empty(),
+        if self.forward {
+            self.skip_reverse();
+        }
+        if self.head.is_empty() {
+            let left = match self.parts {
+                Some(parts) => self.index < parts.len(),
+                None => self.offset < self.bytes,
             };
-            return trailing.then_some(Err(FrameError::Trailing));
+            self.stop();
+            return left.then_some(Err(FrameError::Trailing));
         }
         let record = self.record();
         if record.is_err() {
-            self.at = self.head.len();
-            self.body = Payloads::Whole(Bytes::new());
+            self.stop();
         }
         Some(record)
     }
 }
 
-impl Records {
-    fn record(&mut self) -> Result<Record, FrameError> {
-        match self.byte()? {
-            SAMPLE => self.sample().map(Record::Sample),
-            BEGIN => self.begin().map(Record::Begin),
-            SKIP => Ok(Record::Skip(Skip { alias: self.alias()?, next_seq: self.varint()? })),
-            END => Ok(Record::End(End {
-                alias: self.alias()?,
-                last_seq: self.varint()?,
-                reason: match self.byte()? {
-                    0 => EndReason::Closed,
-                    1 => EndReason::NoInterest,
-                    _ => return Err(FrameError::Invalid("reason")),
-                },
-            })),
-            CREDIT => Ok(Record::Credit(Credit {
-                alias: self.alias()?,
-                consumed_seq: self.varint()?,
-                window: u32::try_from(self.varint()?).map_err(|_| FrameError::Number)?,
-            })),
-            other => Err(FrameError::Type(other)),
+impl<'a> Records<'a> {
+    /// Without the records that concern sequences of the receiver.
+    pub(super) fn forward(mut self) -> Self {
+        self.forward = true;
+        self
+    }
+
+    /// How far they were read, of a frame with this head.
+    pub(super) fn place(&self, head: &[u8]) -> Place {
+        let head = self.head_read(head);
+        Place { head, index: self.index, offset: self.offset }
+    }
+
+    /// How many bytes of this head, which is the frame's, were read.
+    pub(super) fn head_read(&self, head: &[u8]) -> usize {
+        head.len() - self.head.rest().len()
+    }
+
+    /// How many fields, and numbers of kinds, classes and reasons, were skipped so far that this
+    /// version does not know.
+    pub fn unknown_fields(&self) -> u64 {
+        self.fields
+    }
+
+    fn skip_reverse(&mut self) {
+        while let [tag::RECEIVED | tag::CREDIT | tag::RESUME | tag::REFUSE, ..] = self.head.rest() {
+            let mut after = self.head;
+            if after.byte().and_then(|_tag| after.counted()).is_err() {
+                return;
+            }
+            self.head = after;
         }
     }
 
-    fn begin(&mut self) -> Result<Begin, FrameError> {
+    fn stop(&mut self) {
+        self.head = Reader::new(&[]);
+        (self.parts, self.bytes) = (None, 0);
+    }
+
+    #[inline]
+    fn record(&mut self) -> Result<Record<'a>, FrameError> {
+        let tag = self.head.byte()?;
+        if tag == tag::SAMPLE { self.whole_sample() } else { self.other(tag) }
+    }
+
+    /// Most records are samples: what follows one is read along with it, which saves to look
+    /// for its end at each number.
+    #[inline]
+    fn whole_sample(&mut self) -> Result<Record<'a>, FrameError> {
+        let len = self.head.number::<usize>()?;
+        let from_here = self.head.rest();
+        let mut numbers = self.head;
+        let payload_len = numbers.number()?;
+        let (sequence, seq, time) = (numbers.varint()?, numbers.varint()?, numbers.varint()?);
+        let fixed = from_here.len() - numbers.rest().len();
+        let (true, Some(fields)) = (len <= from_here.len(), from_here.get(fixed..len)) else {
+            return Err(FrameError::Truncated);
+        };
+        self.head = Reader::new(&from_here[len..]);
+        let payload = self.payload(payload_len)?;
+        let headers =
+            if fields.is_empty() { fields } else { self.headers(&mut Reader::new(fields))? };
+        Ok(Record::Sample(Sample { sequence, seq, time_ns: unzigzag(time), headers, payload }))
+    }
+
+    fn other(&mut self, full_tag: u8) -> Result<Record<'a>, FrameError> {
+        let mut body = Reader::new(self.head.counted()?);
+        let tag = full_tag & !tag::MUST_UNDERSTAND;
+        let payload = if tag % 2 == 1 { Some(self.payload(body.number()?)?) } else { None };
+        let record = match (tag, payload) {
+            (tag::SAMPLE, Some(payload)) => Record::Sample(self.sample(&mut body, payload)?),
+            (tag::FRAGMENT, Some(payload)) => Record::Fragment(self.fragment(&mut body, payload)?),
+            (tag::BEGIN, _) => Record::Begin(self.begin(&mut body)?),
+            (tag::SKIP, _) => Record::Skip(Skip {
+                sequence: body.varint()?,
+                next_seq: body.varint()?,
+                reason: self.skip_reason(&mut body)?,
+            }),
+            (tag::END, _) => Record::End(End {
+                sequence: body.varint()?,
+                last_seq: body.varint()?,
+                reason: self.end_reason(&mut body)?,
+            }),
+            (tag::ABORT, _) => Record::Abort(Abort {
+                sequence: body.varint()?,
+                seq: body.varint()?,
+                reason: self.skip_reason(&mut body)?,
+            }),
+            (tag::RECEIVED, _) => {
+                Record::Received(Received { bytes: body.varint()?, delay_us: body.varint()? })
+            }
+            (tag::CREDIT, _) => Record::Credit(credit(&mut body)?),
+            (tag::RESUME, _) => Record::Resume(Resume {
+                sequence: body.varint()?,
+                epoch: body.varint()?,
+                next_seq: body.varint()?,
+            }),
+            (tag::REFUSE, _) => Record::Refuse(Refuse {
+                sequence: body.varint()?,
+                epoch: body.varint()?,
+                tag: body.number()?,
+            }),
+            _ => {
+                let must = full_tag & tag::MUST_UNDERSTAND != 0;
+                let sequence = if must { Some(body.varint()?) } else { None };
+                return Ok(Record::Unknown(Unknown { tag, sequence }));
+            }
+        };
+        while !body.is_empty() {
+            let _ = (body.varint()?, body.counted()?);
+            self.fields += 1;
+        }
+        Ok(record)
+    }
+
+    fn sample(
+        &mut self,
+        body: &mut Reader<'a>,
+        payload: Payload,
+    ) -> Result<Sample<'a>, FrameError> {
+        let (sequence, seq) = (body.varint()?, body.varint()?);
+        let time_ns = unzigzag(body.varint()?);
+        let headers = self.headers(body)?;
+        Ok(Sample { sequence, seq, time_ns, headers, payload })
+    }
+
+    fn fragment(
+        &mut self,
+        body: &mut Reader<'a>,
+        payload: Payload,
+    ) -> Result<Fragment<'a>, FrameError> {
+        let (sequence, seq) = (body.varint()?, body.varint()?);
+        let time_ns = unzigzag(body.varint()?);
+        let (offset, total) = (body.varint()?, body.varint()?);
+        if offset.checked_add(payload.len as u64).is_none_or(|end| end > total) {
+            return Err(FrameError::Invalid("fragment"));
+        }
+        let headers = self.headers(body)?;
+        Ok(Fragment { sample: Sample { sequence, seq, time_ns, headers, payload }, offset, total })
+    }
+
+    fn begin(&mut self, body: &mut Reader<'a>) -> Result<Begin<'a>, FrameError> {
+        let (sequence, epoch) = (body.varint()?, body.varint()?);
+        let (key, kind) = (body.text("key")?, Kind::from_number(body.byte()?));
+        let (encoding, incarnation) = (body.text("encoding")?, Incarnation(body.varint()?));
+        let (next_seq, base_time_ns) = (body.varint()?, body.varint()?);
+        let (class, resume) = (body.byte()?, body.varint()? != 0);
+        self.fields += u64::from(matches!(kind, Kind::Other(_)));
+        self.fields += u64::from(Class::from_number(class).number() != class);
+        let class = Class::from_number(class);
         Ok(Begin {
-            alias: self.alias()?,
-            key: {
-                let text = self.text()?;
-                let text = str::from_utf8(&text).map_err(|_| FrameError::Invalid("key"))?;
-                Key::new(text).map_err(|_| FrameError::Invalid("key"))?
-            },
-            kind: match self.byte()? {
-                0 => Kind::Stream,
-                1 => Kind::State,
-                _ => return Err(FrameError::Invalid("kind")),
-            },
-            encoding: {
-                let text = self.text()?;
-                str::from_utf8(&text).map_err(|_| FrameError::Invalid("encoding"))?.into()
-            },
-            incarnation: Incarnation(self.varint()?),
-            next_seq: self.varint()?,
+            sequence,
+            epoch,
+            key,
+            kind,
+            encoding,
+            incarnation,
+            next_seq,
+            base_time_ns,
+            class,
+            resume,
         })
     }
 
-    fn sample(&mut self) -> Result<Sample, FrameError> {
-        let alias = self.alias()?;
-        let seq = self.varint()?;
-        let step = self.varint()?;
-        let step = (step >> 1).cast_signed() ^ -(step & 1).cast_signed();
-        self.time_ns = self.time_ns.wrapping_add(step.cast_unsigned());
-        let len = usize::try_from(self.varint()?).map_err(|_| FrameError::Number)?;
-        let payload = match &mut self.body {
-            Payloads::Parts(parts) => parts.next().filter(|part| part.len() == len),
-            Payloads::Whole(whole) => (len <= whole.len()).then(|| whole.split_to(len)),
+    fn skip_reason(&mut self, body: &mut Reader<'a>) -> Result<SkipReason, FrameError> {
+        let reason = SkipReason::from_number(body.number()?);
+        self.fields += u64::from(matches!(reason, SkipReason::Other(_)));
+        Ok(reason)
+    }
+
+    fn end_reason(&mut self, body: &mut Reader<'a>) -> Result<EndReason, FrameError> {
+        let reason = EndReason::from_number(body.number()?);
+        self.fields += u64::from(matches!(reason, EndReason::Other(_)));
+        Ok(reason)
+    }
+
+    fn headers(&mut self, body: &mut Reader<'a>) -> Result<&'a [u8], FrameError> {
+        let mut headers: &[u8] = &[];
+        while !body.is_empty() {
+            let (tag, value) = (body.varint()?, body.counted()?);
+            match tag {
+                field::HEADERS => headers = value,
+                _ => self.fields += 1,
+            }
+        }
+        Ok(headers)
+    }
+
+    fn payload(&mut self, len: usize) -> Result<Payload, FrameError> {
+        let payload = Payload { index: self.index, offset: self.offset, len };
+        let fits = match self.parts {
+            Some(parts) => parts.get(self.index).is_some_and(|part| part.len() == len),
+            None => len <= self.bytes - self.offset,
         };
-        let payload = payload.ok_or(FrameError::Truncated)?;
-        Ok(Sample { alias, seq, time_ns: self.time_ns, payload })
-    }
-
-    fn byte(&mut self) -> Result<u8, FrameError> {
-        let byte = *self.head.get(self.at).ok_or(FrameError::Truncated)?;
-        self.at += 1;
-        Ok(byte)
-    }
-
-    fn alias(&mut self) -> Result<u32, FrameError> {
-        u32::try_from(self.varint()?).map_err(|_| FrameError::Number)
-    }
-
-    fn text(&mut self) -> Result<Bytes, FrameError> {
-        let len = usize::try_from(self.varint()?).map_err(|_| FrameError::Number)?;
-        if len > self.head.len() - self.at {
+        if !fits {
             return Err(FrameError::Truncated);
         }
-        self.at += len;
-        Ok(self.head.slice(self.at - len..self.at))
-    }
-
-    fn varint(&mut self) -> Result<u64, FrameError> {
-        let mut value = 0_u64;
-        let mut read = 0;
-        for byte in self.head[self.at..].iter().take(10) {
-            let low = u64::from(byte & 0x7f);
-            if read == 9 && low > 1 {
-                return Err(FrameError::Number);
-            }
-            value |= low << (7 * read);
-            read += 1;
-            if byte & 0x80 == 0 {
-                self.at += read;
-                return Ok(value);
-            }
-        }
-        Err(if read == 10 { FrameError::Number } else { FrameError::Truncated })
+        self.index += 1;
+        self.offset += len;
+        Ok(payload)
     }
 }
 
-fn put_varint(out: &mut impl BufMut, mut value: u64) {
-    while value >= 0x80 {
-        out.put_u8((value as u8) | 0x80);
-        value >>= 7;
-    }
-    out.put_u8(value as u8);
-}
-
-fn put_text(out: &mut BytesMut, text: &str) {
-    put_varint(out, text.len() as u64);
-    out.put_slice(text.as_bytes());
+fn credit(body: &mut Reader<'_>) -> Result<Credit, FrameError> {
+    Ok(Credit {
+        sequence: body.varint()?,
+        epoch: body.varint()?,
+        consumed_seq: body.varint()?,
+        samples: body.number()?,
+        bytes: body.number()?,
+        missed: body.varint()?,
+        last: body.varint()? != 0,
+    })
 }

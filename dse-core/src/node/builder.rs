@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Node;
 use super::driver::{self, Setup};
+use super::limits::STALL_TIMEOUT;
 use super::probe::ProbeConfig;
 use super::transports::{Transports, UnknownScheme};
 use crate::protocol::limits::{ENDPOINTS_PER_NODE, PEERS_PER_BUS};
@@ -21,7 +22,7 @@ pub struct NodeBuilder {
     join: Vec<Endpoint>,
     hints: Vec<Endpoint>,
     detect_ms: u64,
-    stall_timeout_ms: u64,
+    stall_timeout: Duration,
 }
 
 /// Why a node could not start.
@@ -86,7 +87,7 @@ impl NodeBuilder {
             join: Vec::new(),
             hints: Vec::new(),
             detect_ms: 1500,
-            stall_timeout_ms: 1000,
+            stall_timeout: Duration::from_secs(5),
         }
     }
 
@@ -155,10 +156,14 @@ impl NodeBuilder {
         self
     }
 
-    /// How long in any 10 s a publisher waits for one slow subscriber. Default: 1000.
+    /// How long publishers of this node wait for a subscriber that makes no progress, and keep
+    /// what it has not confirmed once its link fell. [`PublisherBuilder::stall_timeout`] says it
+    /// for one publisher. Default: 5 s; from 100 ms to 10 minutes.
+    ///
+    /// [`PublisherBuilder::stall_timeout`]: super::PublisherBuilder::stall_timeout
     #[must_use]
-    pub fn stall_timeout_ms(mut self, stall_timeout_ms: u64) -> Self {
-        self.stall_timeout_ms = stall_timeout_ms;
+    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
+        self.stall_timeout = timeout;
         self
     }
 
@@ -222,7 +227,7 @@ impl NodeBuilder {
                 detect: Duration::from_millis(self.detect_ms),
                 ..ProbeConfig::default()
             },
-            stall_timeout: Duration::from_millis(self.stall_timeout_ms),
+            stall_timeout: self.stall_timeout,
         }))
     }
 
@@ -235,8 +240,9 @@ impl NodeBuilder {
         let (min, max) = (ms(config.redial_min), ms(config.redial_max));
         let (detect, peers) = (self.detect_ms, config.peers_max);
         check("detect_ms", detect, (50..=60_000).contains(&detect), "between 50 and 60000")?;
-        let stall = self.stall_timeout_ms;
-        check("stall_timeout_ms", stall, stall <= 10_000, "at most 10000")?;
+        let stall = self.stall_timeout;
+        let fits = STALL_TIMEOUT.contains(&stall);
+        check("stall_timeout (ms)", ms(stall), fits, "between 100 and 600000")?;
         check("redial_ms", min, min >= 1, "at least 1")?;
         check("redial_ms", max, max >= min, "at least the first pause")?;
         check("peers_max", peers as u64, peers <= PEERS_PER_BUS, "at most 4096")

@@ -10,7 +10,8 @@ use super::status::NodeStatus;
 use super::stopped::Stopped;
 use super::watch::Watching;
 use crate::protocol::{
-    CommandError, Declaration, Endpoint, KeyExpr, Match, NodeId, Report, StatsError, SubscriptionId,
+    CommandError, Declaration, Endpoint, InterestOptions, KeyExpr, Match, NodeId, Report,
+    StatsError, SubscriptionId,
 };
 
 /// What carries the outcome of a call back to its caller.
@@ -36,6 +37,7 @@ pub(super) enum Call {
     Subscribe {
         subscription: SubscriptionId,
         keys: KeyExpr,
+        options: InterestOptions,
         reply: Reply<Result<(), CommandError>>,
     },
     Request {

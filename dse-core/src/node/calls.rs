@@ -4,12 +4,11 @@ use super::call::{Call, Reply, StatsOutcome, TooManyRequests};
 use super::driver::Driver;
 use super::limits::{FINISH_TIMEOUT, REQUESTS};
 use super::plane::PlaneRequest;
-use super::stats::Stats;
+use super::stats::{Stats, Wait};
 use super::status::NodeStatus;
 use super::watch::Watching;
 use crate::protocol::{
-    Command, CommandError, Input, InterestOptions, KeyExpr, PeerInfo, Report, Role, StatsError,
-    Ticket,
+    Command, CommandError, Input, KeyExpr, PeerInfo, Report, Role, StatsError, Ticket,
 };
 
 /// Who waits for the outcome of a command.
@@ -34,8 +33,7 @@ impl Driver {
                 let command = Command::Redeclare { ticket, declaration };
                 self.command(ticket, Waiting::Done(reply), command);
             }
-            Call::Subscribe { subscription, keys, reply } => {
-                let options = InterestOptions::default();
+            Call::Subscribe { subscription, keys, options, reply } => {
                 let command = Command::Subscribe { ticket, subscription, keys, options };
                 self.command(ticket, Waiting::Done(reply), command);
             }
@@ -129,6 +127,7 @@ impl Driver {
             peers.iter().filter(|it| it.link.is_some() && it.info.role == role).count() as u64
         };
         let plane = self.plane.counters();
+        let skipped = self.links.skipped();
         Stats {
             samples_sent: plane.samples_sent,
             samples_received: plane.samples_received,
@@ -137,18 +136,22 @@ impl Driver {
             gaps: plane.gaps,
             drops: plane.drops,
             stalls: plane.stalls,
+            unwanted_samples: plane.unwanted_samples,
+            unknown_records: plane.unknown_records,
             control_messages_sent: core.control_messages_sent,
             control_messages_received: core.control_messages_received,
             control_bytes_sent: core.control_bytes_sent,
             control_bytes_received: core.control_bytes_received,
             control_timers: self.core.poll_timeout().is_some().into(),
             unknown_messages: core.unknown_messages,
-            unknown_fields: core.skipped.total(),
+            unknown_frames: skipped.frames(),
+            unknown_fields: core.skipped.total() + plane.unknown_fields + skipped.fields(),
             faults: core.faults,
             refused: self.refused + self.transports.strays(),
             links: self.links.len() as u64,
             peers: up(Role::Member),
             guests: up(Role::Guest),
+            waits: Wait::all(self.plane.waits_for()),
         }
     }
 }

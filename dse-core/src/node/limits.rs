@@ -10,11 +10,17 @@ use crate::protocol::limits::PEERS_PER_BUS;
 /// nobody is blamed for it.
 pub(super) const LATE: Duration = Duration::from_millis(50);
 
+/// How long a publisher may wait for a subscriber that makes no progress.
+pub(super) const STALL_TIMEOUT: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(600);
+
 /// Calls that may wait for the control task before a caller waits, too.
 pub(super) const CALLS_QUEUED: usize = 256;
 /// Requests of this node, for declarations and for counters, that may be out at a time.
 /// One that nobody waits for any more is out until its deadline.
 pub(super) const REQUESTS: usize = 1024;
+/// Waits of publishers that the counters name: with all others they fit one message.
+pub(super) const WAITS_TOLD: usize = 128;
 /// Changes that wait for a watcher before it counts as too slow.
 pub(super) const CHANGES_QUEUED: usize = 1024;
 /// Notices kept for a reader that does not keep up.

@@ -7,6 +7,9 @@
 //! ```text
 //! 0 | bus message     1 | id   ping     2 | id   pong     3 | next_ms (u16)   beat
 //! ```
+//!
+//! Frames of other types, and what follows the fields of these, are of a later version: they
+//! are skipped and counted (law L11).
 
 mod lane;
 mod outlet;
@@ -40,6 +43,27 @@ pub(crate) struct Common {
     origin: tokio::time::Instant,
     /// How many there are.
     count: Arc<AtomicUsize>,
+    skipped: Arc<SkippedFrames>,
+}
+
+/// What was skipped on control lanes, because a later version has it and this one does not
+/// know it.
+#[derive(Debug, Default)]
+pub(crate) struct SkippedFrames {
+    /// Frames of unknown types.
+    frames: AtomicU64,
+    /// Frames of known types with more behind their fields.
+    fields: AtomicU64,
+}
+
+impl SkippedFrames {
+    pub(crate) fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn fields(&self) -> u64 {
+        self.fields.load(Ordering::Relaxed)
+    }
 }
 
 impl Common {
@@ -51,7 +75,13 @@ impl Common {
         events: mpsc::Sender<LinkEvent>,
     ) -> Self {
         let origin = tokio::time::Instant::now();
-        Self { probe, queue_bytes, events, origin, count: Arc::default() }
+        let (count, skipped) = (Arc::default(), Arc::default());
+        Self { probe, queue_bytes, events, origin, count, skipped }
+    }
+
+    /// What all links have skipped.
+    pub(crate) fn skipped(&self) -> &SkippedFrames {
+        &self.skipped
     }
 }
 

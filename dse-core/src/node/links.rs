@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::limits::CONTROL_QUEUE_BYTES;
-use super::link::{Common, LinkEvent, LinkHandle, QueueFull, supervise};
+use super::link::{Common, LinkEvent, LinkHandle, QueueFull, SkippedFrames, supervise};
 use super::probe::ProbeConfig;
 use super::status::LinkStatus;
 use super::window::Place;
@@ -35,8 +35,8 @@ struct Entry {
     /// None once the link fell or is being closed.
     handle: Option<LinkHandle>,
     stage: Stage,
-    /// The peer's word, or this side's, was the last on it.
-    graceful: bool,
+    /// The peer has left the bus.
+    left: bool,
 }
 
 enum Stage {
@@ -74,10 +74,15 @@ impl Links {
                 remote: remote.into(),
                 handle: Some(handle),
                 stage: Stage::Opening(data, place),
-                graceful: false,
+                left: false,
             },
         );
         id
+    }
+
+    /// What was skipped on all control lanes.
+    pub(super) fn skipped(&self) -> &SkippedFrames {
+        self.common.skipped()
     }
 
     /// How many that this node accepted are not open yet.
@@ -138,7 +143,7 @@ impl Links {
     pub(super) fn left(&mut self, node: &NodeId) {
         for entry in self.links.values_mut() {
             if matches!(&entry.stage, Stage::Open(it) if it == node) {
-                entry.graceful = true;
+                entry.left = true;
             }
         }
     }
@@ -148,7 +153,6 @@ impl Links {
         let Some(entry) = self.links.get_mut(&link) else { return };
         if let Some(handle) = entry.handle.take() {
             handle.close();
-            entry.graceful = true;
         }
         if matches!(entry.stage, Stage::Opening(..)) {
             self.remove(link);
@@ -161,13 +165,13 @@ impl Links {
         self.links.get_mut(&link).is_some_and(|entry| entry.handle.take().is_some())
     }
 
-    /// Forgets a link. Tells whether it ended in order.
+    /// Forgets a link. Tells whether its peer has left the bus.
     pub(super) fn remove(&mut self, link: LinkId) -> bool {
         let Some(entry) = self.links.remove(&link) else { return false };
         if matches!(entry.stage, Stage::Opening(_, None)) {
             self.accepting -= 1;
         }
-        entry.graceful
+        entry.left
     }
 
     /// Where the other end is.

@@ -39,7 +39,7 @@
 //!     .await?;
 //! let mut samples = display.subscribe("*/temperature")?.open().await?;
 //! if let Some(Delivery::Sample(sample)) = samples.recv().await {
-//!     assert_eq!(sample.key.as_str(), "hall-2/temperature");
+//!     assert_eq!(sample.origin.key.as_str(), "hall-2/temperature");
 //!     assert_eq!(sample.payload, "21.5");
 //! }
 //!
@@ -129,11 +129,12 @@ use tokio::task::AbortHandle;
 pub use builder::{NodeBuilder, StartError};
 pub use notices::{Notice, Notices};
 pub use open::{PublisherBuilder, SubscriberBuilder};
-pub use publisher::{InterestWatch, Overflow, PublishError, Publisher, Receipts};
-pub use stats::Stats;
+pub use plane::Waiter;
+pub use publisher::{InterestWatch, Overflow, PublishError, Publisher, PublisherOptions};
+pub use stats::{Stats, Wait};
 pub use status::{LinkStatus, NodeStatus};
 pub use stopped::Stopped;
-pub use subscriber::{Delivery, Sample, Subscriber};
+pub use subscriber::Subscriber;
 pub use transports::UnknownScheme;
 pub use watch::{Change, Watch};
 
@@ -141,13 +142,17 @@ use call::{Call, Caller, TooManyRequests};
 use plane::Plane;
 use transports::Transports;
 
+pub use crate::data::receive::{Delivery, Sample};
+pub use crate::data::send::{Report as DeliveryReport, Unconfirmed, UnconfirmedCause};
+pub use crate::data::{HeaderError, Headers, Origin, SkipReason};
+
 use crate::protocol::{
     BusId, CommandError, Endpoint, Incarnation, Key, KeyExpr, Match, NameError, NodeId, Report,
     Role, StatsError, SubscriptionId,
 };
 
 /// The longest payload that a sample may have, in bytes.
-pub const PAYLOAD_BYTES: usize = plane::limits::PAYLOAD_BYTES;
+pub const PAYLOAD_BYTES: usize = crate::data::limits::PAYLOAD_BYTES;
 
 /// A running node: a handle to it, to be cloned at will.
 ///

@@ -81,14 +81,16 @@ impl Driver {
             Event::Undeclared { node, incarnation, declaration } => {
                 let found = Match { node, incarnation, declaration };
                 tracing::debug!(peer = %found.node, key = %found.declaration.key, "undeclared");
+                self.plane.undeclared(&found.node, &found.declaration.key);
                 self.watchers.tell(&Change::Undeclared(found));
             }
             Event::RouteAdded { key, link, options } => {
                 tracing::debug!(%key, link = link.0, ?options, "route added");
-                self.plane.route_added(&key, link);
+                self.plane.route_added(&key, link, options);
             }
             Event::RouteChanged { key, link, options } => {
                 tracing::debug!(%key, link = link.0, ?options, "route changed");
+                self.plane.route_changed(&key, link, options);
             }
             Event::RouteRemoved { key, link } => {
                 tracing::debug!(%key, link = link.0, "route removed");
@@ -129,9 +131,9 @@ impl Driver {
     }
 
     fn link_closed(&mut self, link: LinkId, node: &NodeId) {
-        let graceful = self.links.remove(link);
-        tracing::debug!(peer = %node, link = link.0, graceful, "link closed");
-        self.plane.link_closed(link, graceful);
+        let left = self.links.remove(link);
+        tracing::debug!(peer = %node, link = link.0, left, "link closed");
+        self.plane.link_closed(link, left);
     }
 
     fn peer_refused(&mut self, link: LinkId, node: Option<NodeId>, reason: &RejectReason) {

@@ -1,31 +1,49 @@
 //! Publishing.
 
-use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::call::{Call, Caller};
-use super::plane::sequencer::{Offered, Sequencer};
-use super::plane::{Errand, Hub, PlaneRequest};
+use super::plane::{Hub, PlaneRequest, Publication, Waiter};
 use super::{NodeError, Stopped};
-use crate::protocol::{Key, NodeId};
+use crate::data::Headers;
+use crate::data::send::Report;
+use crate::protocol::{Class, Key};
 
 /// What a stream does for a subscriber that is slower than its publisher.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
-    /// The publisher waits. A subscriber that takes nothing, or keeps others idle, for
-    /// more than the stall timeout within 10 s is waited for no more: its samples are
-    /// dropped and reported to it as a gap until it has caught up.
+    /// The publisher waits: the slowest subscriber that makes progress sets the pace. One that
+    /// makes none for the stall timeout is waited for no more: its samples are dropped and
+    /// reported to it as a gap until it moves again.
     #[default]
     Block,
-    /// The oldest samples that wait for it are dropped and reported to it as a gap. Beside
-    /// what is under way to it, 1024 samples of together 1 MiB wait, or one.
+    /// The oldest samples that wait for it are dropped and reported to it as a gap. At most
+    /// 1024 samples of together 1 MiB wait, or one.
     DropOldest,
     /// The newest samples are dropped and reported to it as a gap; as many wait.
     DropNewest,
+}
+
+/// How a publisher treats its samples and its subscribers.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct PublisherOptions {
+    /// What a stream does for a subscriber that is slower.
+    pub overflow: Overflow,
+    /// How urgent the samples are.
+    pub class: Class,
+    /// How many samples a stream keeps for late joiners.
+    pub history: usize,
+    /// After this time a sample is not sent any more.
+    pub expires: Option<Duration>,
+    /// How long a subscriber that makes no progress is waited for, instead of the node's own.
+    pub stall_timeout: Option<Duration>,
+    /// Who takes fewer bytes a second while it is waited for is stalled, too. 0 is no floor.
+    pub min_rate: u64,
 }
 
 /// Publishes the samples of one key of this node.
@@ -34,7 +52,7 @@ pub enum Overflow {
 /// published is still delivered while the node lives. [`Publisher::close`] waits for
 /// that, too.
 pub struct Publisher {
-    sequencer: Arc<Sequencer>,
+    publication: Arc<Publication>,
     hub: Arc<Hub>,
     /// The way to the driver; none where it is told of the declaration by somebody else.
     caller: Option<Caller>,
@@ -43,8 +61,8 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    pub(super) fn new(sequencer: Arc<Sequencer>, hub: Arc<Hub>) -> Self {
-        Self { sequencer, hub, caller: None, undeclared: false }
+    pub(super) fn new(publication: Arc<Publication>, hub: Arc<Hub>) -> Self {
+        Self { publication, hub, caller: None, undeclared: false }
     }
 
     pub(super) fn called_by(mut self, caller: Caller) -> Self {
@@ -54,7 +72,7 @@ impl Publisher {
 
     /// The key.
     pub fn key(&self) -> &Key {
-        &self.sequencer.key
+        &self.publication.origin.key
     }
 
     /// Publishes a sample. A stream with [`Overflow::Block`] waits until every subscriber
@@ -62,43 +80,40 @@ impl Publisher {
     ///
     /// # Errors
     /// The payload is too long, or the node has stopped.
-    pub async fn publish(&self, mut payload: Bytes) -> Result<(), PublishError> {
-        tokio::task::coop::consume_budget().await;
-        if self.offer(&mut payload)?.is_none() {
-            return Ok(());
-        }
-        let _waiting = self.sequencer.wait();
-        loop {
-            let mut changed = pin!(self.sequencer.changed.notified());
-            changed.as_mut().enable();
-            let Some(until) = self.offer(&mut payload)? else { return Ok(()) };
-            // Late or not, it is tried again.
-            let _ = tokio::time::timeout_at(until, changed).await;
-        }
+    pub async fn publish(&self, payload: Bytes) -> Result<(), PublishError> {
+        self.publish_with(Headers::new(), payload).await
     }
 
-    /// Publishes a sample if that can be done without waiting. For a subscriber that is
-    /// behind, the time from a refusal until it takes something counts as waited, so that
-    /// one that is stuck does not refuse for ever.
+    /// As [`publish`](Self::publish), with headers.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub async fn publish_with(&self, headers: Headers, payload: Bytes) -> Result<(), PublishError> {
+        tokio::task::coop::consume_budget().await;
+        self.publication.publish(&mut std::iter::once((headers, payload))).await.1
+    }
+
+    /// Publishes samples in order, with one lock and one wake-up for as many as there is room
+    /// for. Dropping the future publishes some of them.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish), and how many were published before.
+    pub async fn publish_batch(
+        &self,
+        payloads: impl IntoIterator<Item = Bytes>,
+    ) -> Result<(), (usize, PublishError)> {
+        tokio::task::coop::consume_budget().await;
+        let mut samples = payloads.into_iter().map(|payload| (Headers::new(), payload));
+        let (published, outcome) = self.publication.publish(&mut samples).await;
+        outcome.map_err(|error| (published, error))
+    }
+
+    /// Publishes a sample if that can be done without waiting.
     ///
     /// # Errors
     /// [`PublishError::WouldBlock`], or as [`Publisher::publish`].
-    pub fn try_publish(&self, mut payload: Bytes) -> Result<(), PublishError> {
-        match self.offer(&mut payload)? {
-            None => Ok(()),
-            Some(_) => Err(PublishError::WouldBlock(self.key().clone())),
-        }
-    }
-
-    /// None if the sample was taken; else when to try again at the latest.
-    fn offer(&self, payload: &mut Bytes) -> Result<Option<Instant>, PublishError> {
-        match self.sequencer.offer(payload)? {
-            Offered::Taken(errand) => {
-                errand.into_iter().for_each(Errand::run);
-                Ok(None)
-            }
-            Offered::Blocked(until) => Ok(Some(until)),
-        }
+    pub fn try_publish(&self, payload: Bytes) -> Result<(), PublishError> {
+        self.publication.try_publish(Headers::new(), payload)
     }
 
     /// Describes what is published anew: this metadata takes the place of all there was.
@@ -112,64 +127,80 @@ impl Publisher {
         meta: impl IntoIterator<Item = (N, V)>,
     ) -> Result<(), NodeError> {
         let meta = meta.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        let declaration = self.sequencer.described(meta);
+        let declaration = self.publication.described(meta);
         let caller = self.caller.as_ref().ok_or(Stopped::Dropped)?;
         caller.ask(|reply| Call::Redeclare { declaration, reply }).await??;
         Ok(())
     }
 
-    /// Forgets what it keeps for late joiners, a state's value or a stream's history: whom
-    /// nothing is sent yet gets what is published from now on. For a source that rests, so
-    /// that nobody takes its last reading for the present one. Who is being sent the samples
-    /// gets all of them.
+    /// Forgets what it keeps for late joiners, a state's value or a stream's history: to whom
+    /// nothing is sent yet gets what is published from now on. For a source that is idle, so
+    /// that nobody takes its last reading for the present one. A subscriber that is being sent
+    /// the samples gets all of them.
     pub fn forget(&self) {
-        self.sequencer.forget();
+        self.publication.forget();
     }
 
     /// Tells whether anybody wants the samples, so that a source works only then.
     pub fn interest(&self) -> InterestWatch {
-        InterestWatch { interest: self.sequencer.interest.subscribe() }
+        InterestWatch { interest: self.publication.interest.subscribe() }
     }
 
-    /// Waits until every subscriber there is now has taken all that was published before, or
-    /// was told that it is lost. One that takes nothing for the stall timeout, or whose node
-    /// goes, is waited for no more and named; one that unsubscribes is not. Those that took
-    /// all of it and are gone count, too. Cancel-safe: it changes nothing.
-    pub async fn flush(&self) -> Receipts {
-        self.sequencer.flush().await
+    /// The nodes that the publisher waits for at the moment, and for how long it has.
+    pub fn waits_for(&self) -> Vec<Waiter> {
+        self.publication.waits_for()
     }
 
-    /// Ends the declaration once every subscriber has taken all that was published, or is
-    /// known not to get it: it has stalled, its node is gone, it has unsubscribed. Those that
-    /// took all of it and are gone count, too. Dropping the future ends the declaration all
-    /// the same.
-    pub async fn close(mut self) -> Receipts {
-        self.sequencer.shut();
-        let closed = self.sequencer.receipts().await;
+    /// Waits until every subscriber has confirmed all that was published before, or is known
+    /// not to: it made no progress for the stall timeout, its link fell and did not come back in
+    /// time, its node left. A report says of nodes that are gone only what no report before has
+    /// said. Cancel-safe.
+    pub async fn flush(&self) -> Report {
+        self.publication.confirmed().await
+    }
+
+    /// Takes no more samples, waits as [`flush`](Self::flush) does, and ends the declaration.
+    /// Dropping the future ends the declaration all the same.
+    pub async fn close(mut self) -> Report {
+        let report = self.finish().await;
         self.undeclare();
-        closed
+        report
+    }
+
+    /// Takes no more samples and waits as [`flush`](Self::flush) does, while the declaration
+    /// stands. For a caller that waits no longer than it wants to: it gives up on this, asks for
+    /// the [`report`](Self::report), and drops the publisher. Cancel-safe.
+    pub async fn finish(&self) -> Report {
+        self.publication.close();
+        self.publication.confirmed().await
+    }
+
+    /// Who has what was published up to now, and who has not, without waiting. It says of nodes
+    /// that are gone only what no report before has said.
+    pub fn report(&self) -> Report {
+        self.publication.report()
     }
 
     /// Ends it where the declaration was never made known.
     #[doc(hidden)]
     pub fn abandon(mut self) {
         self.undeclared = true;
-        self.sequencer.shut();
-        self.hub.retire(&self.sequencer);
+        self.publication.close();
+        self.hub.retire(&self.publication);
     }
 
     fn undeclare(&mut self) {
         if !std::mem::replace(&mut self.undeclared, true) {
             // Once the key is free here, whoever declares it again comes after this.
             self.hub.request(PlaneRequest::Undeclare(self.key().clone()));
-            self.hub.retire(&self.sequencer);
+            self.hub.retire(&self.publication);
         }
     }
 }
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        self.sequencer.shut();
+        self.publication.close();
         self.undeclare();
     }
 }
@@ -180,17 +211,9 @@ impl std::fmt::Debug for Publisher {
     }
 }
 
-/// Who has what was published, when a publisher was closed or flushed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Receipts {
-    /// How many nodes have taken all that was published for them, also if they are gone.
-    pub delivered: usize,
-    /// The nodes that wanted it and have not, or of which it is not known.
-    pub undelivered: Vec<NodeId>,
-}
-
 /// Why a sample was not published.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PublishError {
     /// The payload is longer than a sample may be.
     #[error("the payload has {len} bytes, more than the {max} that a sample may have")]

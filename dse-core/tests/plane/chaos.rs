@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dse_core::node::{Delivery, Overflow, Publisher, Subscriber};
-use dse_core::protocol::{Kind, LinkId};
+use dse_core::protocol::{InterestOptions, Kind, LinkId};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::world::{self, Link, Node, payload};
@@ -327,7 +327,7 @@ impl Bus {
             let (plane, name) = (&self.nodes[node].node.plane, world::key(KEYS[key].0));
             if wanted.contains(&route) {
                 self.routes.insert(route);
-                plane.route_added(&name, LinkId(link));
+                plane.route_added(&name, LinkId(link), InterestOptions::default());
             } else {
                 self.routes.remove(&route);
                 plane.route_removed(&name, LinkId(link));

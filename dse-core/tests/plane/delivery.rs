@@ -1,7 +1,7 @@
 //! What subscribers get: order, once, present state, gaps, restarts, ends.
 
 use dse_core::node::plane::PlaneRequest;
-use dse_core::node::{Delivery, Overflow, Receipts};
+use dse_core::node::{Delivery, Overflow};
 use dse_core::protocol::{Kind, LinkId};
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ async fn samples_arrive_in_order_and_once() {
     }
     assert!(matches!(next(&mut subscriber).await, Delivery::Ended { .. }));
     let closed = publishing.await.expect("no panic");
-    assert_eq!(closed, Receipts { delivered: 1, undelivered: Vec::new() });
+    assert_eq!(told(&closed), confirmed(1));
 }
 
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn an_idle_state_begins_at_a_new_route_with_its_present_value() {
     let mut subscriber = b.subscribe(1, "x");
     a.route("x", 1);
     let sample = next_sample(&mut subscriber).await;
-    assert_eq!((sample.kind, sample.seq, number(&sample)), (Kind::State, 3, 3));
+    assert_eq!((sample.origin.kind, sample.seq, number(&sample)), (Kind::State, 3, 3));
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn a_second_subscription_gets_the_present_value_of_an_idle_state() {
 
 #[tokio::test]
 async fn a_subscriber_that_leaves_after_its_last_sample_has_it() {
-    // Control may overtake the receipt: before or after the publisher is closed.
+    // Control may overtake the last credit: before or after the publisher is closed.
     for closes_first in [true, false] {
         let (a, b) = (Node::patient("a"), Node::new("b"));
         link(&a, &b, 1);
@@ -96,7 +96,7 @@ async fn a_subscriber_that_leaves_after_its_last_sample_has_it() {
             tokio::task::yield_now().await;
             publisher.close().await
         };
-        assert_eq!(closed, Receipts { delivered: 1, undelivered: Vec::new() }, "{closes_first}");
+        assert_eq!(told(&closed), confirmed(1), "{closes_first}");
     }
 }
 
@@ -127,10 +127,10 @@ async fn publisher_and_subscriber_of_one_node_find_each_other() {
     let mut subscriber = a.subscribe(1, "x");
     publisher.publish(payload(1)).await.expect("published");
     let sample = next_sample(&mut subscriber).await;
-    assert_eq!((&sample.node, number(&sample)), (&a.info.node, 1));
+    assert_eq!((&sample.origin.node, number(&sample)), (&a.info.node, 1));
     drop(subscriber);
     publisher.publish(payload(2)).await.expect("published");
-    assert_eq!(publisher.close().await.undelivered, []);
+    assert_eq!(publisher.close().await.unconfirmed, []);
     let unsubscribed = a.requests.recv().await.expect("a request");
     assert!(matches!(unsubscribed, PlaneRequest::Unsubscribe(_)));
     assert_eq!(a.requests.recv().await, Some(PlaneRequest::Undeclare(key("x"))));

@@ -1,14 +1,13 @@
-//! Who has everything, however its route ended: withdrawal, credit, receipt and fall in
-//! every order (PROTOCOL.md §9.4).
+//! Who has everything, however its route ended: withdrawal, credit, last credit and fall in
+//! every order (PROTOCOL.md §9.8).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use dse_core::data::Credit;
-use dse_core::node::{Overflow, Publisher, Receipts};
-use dse_core::protocol::LinkId;
+use dse_core::node::{DeliveryReport, Overflow, Publisher, UnconfirmedCause};
+use dse_core::protocol::{Kind, LinkId};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::world::*;
 
@@ -21,8 +20,8 @@ enum Step {
     Withdraw,
     /// Its credit for the sample comes in.
     Credit,
-    /// The receipt comes in, with this number.
-    Receipt(u64),
+    /// The last credit comes in, with this number.
+    LastCredit(u64),
     /// The link falls.
     Fall,
     /// The link ends after the peer has left.
@@ -30,10 +29,6 @@ enum Step {
 }
 
 use Step::*;
-
-fn delivered(delivered: usize) -> Receipts {
-    Receipts { delivered, undelivered: Vec::new() }
-}
 
 /// All orders of these steps.
 fn orders(steps: &[Step]) -> Vec<Vec<Step>> {
@@ -48,52 +43,54 @@ fn orders(steps: &[Step]) -> Vec<Vec<Step>> {
     orders(rest).into_iter().flat_map(insert).collect()
 }
 
-/// What one who watched all of it would say.
-fn expected(order: &[Step], closes: bool) -> Option<(usize, usize)> {
-    let (mut asked, mut wanted, mut taken, mut ended) = (false, true, false, None);
+/// What one who watched all of it would say; none of what cannot happen.
+fn expected(order: &[Step], closes: bool) -> Option<Told> {
+    let (mut asked, mut wanted, mut taken, mut lost) = (false, true, false, None);
+    let mut ended = false;
     for step in order {
         match step {
             // A link that is gone brings nothing.
-            Withdraw | Credit if ended.is_some() => return None,
+            Withdraw | Credit if ended => return None,
             Withdraw => wanted = false,
             Credit => taken = true,
             Ask => asked = true,
-            // Nobody gives a receipt for what goes on.
-            Receipt(_) if wanted && !(asked && closes) => return None,
-            Receipt(seq) => {
+            // Nobody says a last word of what goes on, nor one that takes back another, nor
+            // comes to the end without the sample.
+            LastCredit(seq) => {
+                let goes_on = wanted && !(asked && closes);
+                if goes_on || taken && *seq == 0 || wanted && *seq == 0 {
+                    return None;
+                }
                 taken |= *seq == 1;
-                wanted = false;
-                ended = Some(asked);
+                ended = true;
             }
-            Fall | Leave => ended = Some(asked),
+            Fall => (ended, lost) = (true, Some(UnconfirmedCause::Lost)),
+            Leave => (ended, lost) = (true, Some(UnconfirmedCause::Left)),
         }
     }
-    Some(match (taken, wanted && ended == Some(true)) {
-        (true, _) => (1, 0),
-        (false, lost) => (0, usize::from(lost)),
+    let peer = dse_core::protocol::NodeId::new("peer").expect("a node id");
+    Some(match lost {
+        _ if taken => confirmed(1),
+        Some(cause) if wanted => (0, vec![(peer, cause)], 0),
+        _ => withdrawn(1),
     })
 }
 
-/// Lets everybody do what there is to do.
-async fn settle() {
-    sleep(Duration::from_millis(10)).await;
-}
-
-async fn outcome(order: &[Step], closes: bool) -> Receipts {
+async fn outcome(order: &[Step], closes: bool) -> DeliveryReport {
     let a = Node::new("a");
     let mut peer = Peer::of(&a, 1);
     let publisher = a.stream("x", Overflow::Block);
     a.route("x", 1);
     publisher.publish(payload(1)).await.expect("published");
-    peer.records().await;
+    peer.frame().await;
     let mut publisher = Some(Arc::new(publisher));
-    let mut asked: Option<JoinHandle<Receipts>> = None;
+    let mut asked: Option<JoinHandle<DeliveryReport>> = None;
     for step in order {
         match *step {
             Ask => asked = publisher.take().map(|publisher| ask(publisher, closes)),
             Withdraw => a.plane.route_removed(&key("x"), LinkId(1)),
-            Credit => peer.credit(1, 64),
-            Receipt(seq) => peer.credit(seq, 0),
+            Credit => peer.credit(1),
+            LastCredit(seq) => peer.last_credit(seq),
             Fall => a.plane.link_closed(LinkId(1), false),
             Leave => {
                 a.plane.link_closed(LinkId(1), true);
@@ -103,12 +100,13 @@ async fn outcome(order: &[Step], closes: bool) -> Receipts {
         settle().await;
     }
     let start = Instant::now();
-    let receipts = asked.expect("it was asked").await.expect("no panic");
-    assert!(start.elapsed() < STALL / 2, "all was known: {order:?}");
-    receipts
+    let report = asked.expect("it was asked").await.expect("no panic");
+    let falls = order.contains(&Fall);
+    assert!(falls || start.elapsed() < STALL / 2, "all was known: {order:?}");
+    report
 }
 
-fn ask(publisher: Arc<Publisher>, closes: bool) -> JoinHandle<Receipts> {
+fn ask(publisher: Arc<Publisher>, closes: bool) -> JoinHandle<DeliveryReport> {
     tokio::spawn(async move {
         match closes {
             true => Arc::into_inner(publisher).expect("the only one").close().await,
@@ -118,18 +116,17 @@ fn ask(publisher: Arc<Publisher>, closes: bool) -> JoinHandle<Receipts> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_everything_counts_and_who_withdrew_is_no_loss() {
+async fn a_report_says_of_each_node_what_became_of_it_in_every_order() {
     let mut tried = 0;
-    for end in [Receipt(0), Receipt(1), Fall, Leave] {
+    for end in [LastCredit(0), LastCredit(1), Fall, Leave] {
         for closes in [true, false] {
             let withdrawing = orders(&[Ask, Withdraw, Credit, end]);
             let without_credit = orders(&[Ask, Withdraw, end]);
             let staying = orders(&[Ask, Credit, end]).into_iter().chain(orders(&[Ask, end]));
             for order in withdrawing.into_iter().chain(without_credit).chain(staying) {
-                let Some((served, unserved)) = expected(&order, closes) else { continue };
-                let receipts = outcome(&order, closes).await;
-                let told = (receipts.delivered, receipts.undelivered.len());
-                assert_eq!(told, (served, unserved), "{order:?}, closes: {closes}");
+                let Some(expected) = expected(&order, closes) else { continue };
+                let report = outcome(&order, closes).await;
+                assert_eq!(told(&report), expected, "{order:?}, closes: {closes}");
                 tried += 1;
             }
         }
@@ -160,9 +157,9 @@ async fn who_withdrew_before_the_last_sample_does_not_count() {
             for i in 11..=published {
                 publisher.publish(payload(i)).await.expect("published");
             }
-            let all = usize::from(taken == published);
-            assert_eq!(publisher.flush().await, delivered(all), "{taken} of {published}");
-            assert_eq!(publisher.close().await, delivered(all), "{taken} of {published}");
+            let all = taken == published;
+            let expected = if all { confirmed(1) } else { withdrawn(1) };
+            assert_eq!(told(&publisher.close().await), expected, "{taken} of {published}");
         }
     }
 }
@@ -183,16 +180,15 @@ async fn a_subscriber_that_was_dropped_confirms_nothing_that_it_did_not_take() {
     let closing = tokio::spawn(async move { publisher.flush().await });
     settle().await;
     wires.fall(&a, &b);
-    let undelivered = vec![b.info.node.clone()];
-    let receipts = closing.await.expect("no panic");
-    assert_eq!(receipts, Receipts { delivered: 0, undelivered });
+    let report = closing.await.expect("no panic");
+    assert_eq!(told(&report), unconfirmed(&b, UnconfirmedCause::Lost));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_node_counts_once_whatever_routes_it_had() {
     let (a, b) = (Node::new("a"), Node::new("b"));
     link(&a, &b, 1);
-    let publisher = a.publisher("x", dse_core::protocol::Kind::Stream, Overflow::Block, 10);
+    let publisher = a.publisher("x", Kind::Stream, Overflow::Block, 10);
     publisher.publish(payload(1)).await.expect("published");
     for round in 1..=5 {
         let mut subscriber = b.subscribe(round, "x");
@@ -203,8 +199,7 @@ async fn a_node_counts_once_whatever_routes_it_had() {
         settle().await;
     }
     let _subscriber = b.subscribe(6, "x");
-    assert_eq!(publisher.flush().await, delivered(1));
-    assert_eq!(publisher.close().await, delivered(1));
+    assert_eq!(told(&publisher.close().await), confirmed(1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,8 +214,8 @@ async fn who_came_and_went_without_a_sample_does_not_count() {
     drop(subscriber);
     a.plane.route_removed(&key("x"), LinkId(1));
     settle().await;
-    assert_eq!(publisher.flush().await, delivered(0));
-    assert_eq!(publisher.close().await, delivered(0));
+    assert_eq!(told(&publisher.flush().await), confirmed(0));
+    assert_eq!(told(&publisher.close().await), confirmed(0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -238,7 +233,7 @@ async fn a_node_that_leaves_tells_first_what_was_taken() {
     assert!(wires.back.bytes() > before, "its credit is on its way");
     b.plane.link_closed(LinkId(1), true);
     a.plane.link_closed(LinkId(1), true);
-    assert_eq!(publisher.close().await, delivered(1));
+    assert_eq!(told(&publisher.close().await), confirmed(1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -265,14 +260,14 @@ async fn credits_that_came_before_the_link_fell_count() {
     for i in 1..=5 {
         publisher.publish(payload(i)).await.expect("published");
     }
-    peer.records().await;
+    peer.frame().await;
     let closing = tokio::spawn(publisher.close());
     settle().await;
     for seq in 1..=5 {
-        peer.credit(seq, 64);
+        peer.credit(seq);
     }
     a.plane.link_closed(LinkId(1), false);
-    assert_eq!(closing.await.expect("no panic"), delivered(1));
+    assert_eq!(told(&closing.await.expect("no panic")), confirmed(1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -284,35 +279,36 @@ async fn a_withdrawal_that_the_fall_of_the_link_overtakes_is_one() {
         let publisher = a.stream("x", Overflow::Block);
         a.route("x", 1);
         publisher.publish(payload(1)).await.expect("published");
-        peer.records().await;
+        peer.frame().await;
         let closing = tokio::spawn(publisher.close());
         settle().await;
         a.plane.route_removed(&key("x"), LinkId(1));
         a.plane.link_closed(LinkId(1), false);
-        assert_eq!(closing.await.expect("no panic"), delivered(0));
+        assert_eq!(told(&closing.await.expect("no panic")), withdrawn(1));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receipt_that_comes_after_all_is_confirmed_breaks_nothing() {
+async fn a_last_credit_that_comes_after_all_is_confirmed_breaks_nothing() {
     let mut a = Node::new("a");
     let mut peer = Peer::of(&a, 1);
     let (first, second) = (a.stream("x", Overflow::Block), a.stream("y", Overflow::Block));
     for (publisher, key) in [(&first, "x"), (&second, "y")] {
         a.route(key, 1);
         publisher.publish(payload(1)).await.expect("published");
-        peer.records().await;
+        peer.frame().await;
     }
     let closing = [tokio::spawn(first.close()), tokio::spawn(second.close())];
     settle().await;
-    peer.credit(1, 64);
+    peer.credit(1);
+    peer.send(|frame| frame.credit(credit(2, 1, 1)));
     settle().await;
     a.plane.link_closed(LinkId(1), true);
     settle().await;
-    peer.credit(1, 0);
-    peer.send(|frame| frame.credit(Credit { alias: 1, consumed_seq: 1, window: 0 }));
+    peer.last_credit(1);
+    peer.send(|frame| frame.credit(Credit { last: true, ..credit(2, 1, 1) }));
     for closing in closing {
-        assert_eq!(closing.await.expect("no panic"), delivered(1));
+        assert_eq!(told(&closing.await.expect("no panic")), confirmed(1));
     }
     assert!(a.faults.try_recv().is_err());
 }

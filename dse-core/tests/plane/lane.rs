@@ -21,6 +21,8 @@ struct State {
     cut: bool,
     /// The sender is gone: what it sent can still be read.
     ended: bool,
+    /// Whoever polls the sender, or the receiver, panics.
+    panics: [bool; 2],
     /// Bytes that were ever taken from the sender.
     bytes: usize,
     wakers: Vec<Waker>,
@@ -44,6 +46,16 @@ impl Wire {
 
     pub(crate) fn cut(&self) {
         self.change(|state| state.cut = true);
+    }
+
+    /// The next look of the receiver panics.
+    pub(crate) fn panic_in_receiver(&self) {
+        self.change(|state| state.panics[1] = true);
+    }
+
+    /// The next frame that is sent makes the sender panic.
+    pub(crate) fn panic_in_sender(&self) {
+        self.change(|state| state.panics[0] = true);
     }
 
     /// Bytes that were ever sent.
@@ -80,6 +92,10 @@ impl DataSender for Sender {
         frame: &mut Option<DataFrame>,
     ) -> Poll<Result<(), TransportError>> {
         let mut state = self.0.state();
+        if state.panics[0] {
+            drop(state);
+            panic!("a fault that is part of the test");
+        }
         if state.cut {
             return Poll::Ready(Err(TransportError::Lost("cut".into())));
         }
@@ -101,6 +117,10 @@ impl DataSender for Sender {
 impl DataReceiver for Receiver {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<DataFrame, TransportError>> {
         let mut state = self.0.state();
+        if state.panics[1] {
+            drop(state);
+            panic!("a fault that is part of the test");
+        }
         if state.cut {
             return Poll::Ready(Err(TransportError::Lost("cut".into())));
         }

@@ -7,5 +7,6 @@ mod faults;
 mod lane;
 mod receipts;
 mod reconnect;
+mod runtime;
 mod slow;
 mod world;

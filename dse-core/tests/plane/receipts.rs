@@ -3,19 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use dse_core::data::{Credit, Record};
-use dse_core::node::{Delivery, Overflow, Publisher, Receipts};
+use dse_core::data::Record;
+use dse_core::node::{Delivery, Overflow, Publisher, UnconfirmedCause};
 use dse_core::protocol::{Kind, LinkId};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::world::*;
 
-fn delivered(delivered: usize) -> Receipts {
-    Receipts { delivered, undelivered: Vec::new() }
-}
-
 #[tokio::test(start_paused = true)]
-async fn who_took_all_but_the_end_counts_as_served() {
+async fn who_took_all_but_the_end_has_confirmed() {
     let (a, b) = (Node::new("a"), Node::new("b"));
     link(&a, &b, 1);
     let publisher = a.stream("x", Overflow::Block);
@@ -23,28 +19,24 @@ async fn who_took_all_but_the_end_counts_as_served() {
     a.route("x", 1);
     publisher.publish(payload(1)).await.expect("published");
     assert_eq!(next_sample(&mut subscriber).await.seq, 1);
-    assert_eq!(publisher.close().await, delivered(1));
+    assert_eq!(told(&publisher.close().await), confirmed(1));
     assert!(matches!(next(&mut subscriber).await, Delivery::Ended { .. }));
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_took_all_and_then_crashed_counts_as_served() {
-    for publishes in [true, false] {
-        let (a, b) = (Node::new("a"), Node::new("b"));
-        let wires = link(&a, &b, 1);
-        let publisher = a.stream("x", Overflow::Block);
-        let mut subscriber = b.subscribe(1, "x");
-        a.route("x", 1);
-        if publishes {
-            publisher.publish(payload(1)).await.expect("published");
-            assert_eq!(next_sample(&mut subscriber).await.seq, 1);
-        }
-        assert_eq!(publisher.flush().await, delivered(1));
-        let closing = tokio::spawn(publisher.close());
-        tokio::task::yield_now().await;
-        wires.fall(&a, &b);
-        assert_eq!(closing.await.expect("no panic"), delivered(1), "{publishes}");
-    }
+async fn who_took_all_and_then_crashed_has_confirmed() {
+    let (a, b) = (Node::new("a"), Node::new("b"));
+    let wires = link(&a, &b, 1);
+    let publisher = a.stream("x", Overflow::Block);
+    let mut subscriber = b.subscribe(1, "x");
+    a.route("x", 1);
+    publisher.publish(payload(1)).await.expect("published");
+    assert_eq!(next_sample(&mut subscriber).await.seq, 1);
+    assert_eq!(told(&publisher.flush().await), confirmed(1));
+    let closing = tokio::spawn(publisher.close());
+    tokio::task::yield_now().await;
+    wires.fall(&a, &b);
+    assert_eq!(told(&closing.await.expect("no panic")), confirmed(1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -52,52 +44,80 @@ async fn a_flush_waits_for_what_was_published_before_and_for_nothing_else() {
     let (a, b) = (Node::new("a"), Node::new("b"));
     link(&a, &b, 1);
     let publisher = a.stream("x", Overflow::Block);
-    assert_eq!(publisher.flush().await, delivered(0));
+    assert_eq!(told(&publisher.flush().await), confirmed(0));
     let mut subscriber = b.subscribe(1, "x");
     a.route("x", 1);
     for i in 1..=50 {
         publisher.publish(payload(i)).await.expect("published");
     }
-    {
-        let mut flush = std::pin::pin!(publisher.flush());
-        assert!(timeout(Duration::from_millis(50), &mut flush).await.is_err());
-        publisher.publish(payload(51)).await.expect("published");
-        for i in 1..=50 {
-            assert_eq!(next_sample(&mut subscriber).await.seq, i);
-        }
-        assert_eq!(flush.await, delivered(1));
+    let mut flush = std::pin::pin!(publisher.flush());
+    assert!(timeout(Duration::from_millis(50), &mut flush).await.is_err());
+    publisher.publish(payload(51)).await.expect("published");
+    for i in 1..=50 {
+        assert_eq!(next_sample(&mut subscriber).await.seq, i);
     }
+    assert_eq!(told(&flush.await), confirmed(1));
     // The last one was not taken.
-    let undelivered = vec![b.info.node.clone()];
-    assert_eq!(publisher.flush().await, Receipts { delivered: 0, undelivered });
-    // To wait in a flush costs a subscriber nothing of a publisher's patience.
-    assert_eq!(a.plane.counters().stalls, 0);
+    let stalled = unconfirmed(&b, UnconfirmedCause::Stalled);
+    assert_eq!(told(&publisher.flush().await), stalled);
+    // Nobody waits for it until it moves.
     assert_eq!(next_sample(&mut subscriber).await.seq, 51);
-    assert_eq!(publisher.flush().await, delivered(1));
+    settle().await;
+    assert_eq!(told(&publisher.flush().await), confirmed(1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flush_ends_with_the_link_and_with_the_interest() {
+async fn a_flush_ends_with_the_interest_and_a_stall_timeout_after_the_link() {
     for unsubscribes in [true, false] {
-        let (a, b) = (Node::patient("a"), Node::new("b"));
+        let (a, b) = (Node::new("a"), Node::new("b"));
         let wires = link(&a, &b, 1);
         let publisher = a.stream("x", Overflow::Block);
-        let subscriber = b.subscribe(1, "x");
+        let _subscriber = b.subscribe(1, "x");
         a.route("x", 1);
         publisher.publish(payload(1)).await.expect("published");
+        let start = Instant::now();
         let flushing = async { publisher.flush().await };
         let ending = async {
             tokio::task::yield_now().await;
             if unsubscribes {
+                drop(_subscriber);
                 a.plane.route_removed(&key("x"), LinkId(1));
             } else {
                 wires.fall(&a, &b);
             }
         };
-        let (receipts, ()) = tokio::join!(flushing, ending);
-        let undelivered = if unsubscribes { vec![] } else { vec![b.info.node.clone()] };
-        assert_eq!(receipts, Receipts { delivered: 0, undelivered });
-        drop(subscriber);
+        let (report, ()) = tokio::join!(flushing, ending);
+        if unsubscribes {
+            assert_eq!(told(&report), withdrawn(1));
+            assert!(start.elapsed() < STALL);
+        } else {
+            assert_eq!(told(&report), unconfirmed(&b, UnconfirmedCause::Lost));
+            assert!(start.elapsed() >= STALL);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_that_wait_for_one_subscriber_do_not_keep_each_other_busy() {
+    let (a, b) = (Node::new("a"), Node::new("b"));
+    link(&a, &b, 1);
+    let publisher = std::sync::Arc::new(a.stream("x", Overflow::Block));
+    let mut subscriber = b.subscribe(1, "x");
+    a.route("x", 1);
+    while publisher.try_publish(payload(0)).is_ok() {}
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let publisher = std::sync::Arc::clone(&publisher);
+            tokio::spawn(async move { publisher.publish(payload(0)).await })
+        })
+        .collect();
+    settle().await;
+    // A credit that makes no room wakes all of them.
+    next_sample(&mut subscriber).await;
+    // Time passes only once all tasks rest.
+    sleep(STALL / 2).await;
+    for waits in waiting {
+        waits.await.expect("no panic").expect("published");
     }
 }
 
@@ -143,7 +163,7 @@ async fn the_interest_of_a_closed_publisher_ends_although_its_subscriber_takes_n
 }
 
 #[tokio::test(start_paused = true)]
-async fn interest_that_comes_and_goes_without_receipts_makes_few_routes() {
+async fn interest_that_comes_and_goes_begins_anew_only_after_the_last_credit() {
     let a = Node::new("a");
     let mut peer = Peer::of(&a, 1);
     let publisher = a.stream("x", Overflow::Block);
@@ -156,18 +176,19 @@ async fn interest_that_comes_and_goes_without_receipts_makes_few_routes() {
     a.route("x", 1);
     publisher.publish(payload(1)).await.expect("published");
     let mut begun = Vec::new();
-    while let Ok(records) = timeout(STALL, peer.records()).await {
-        begun.extend(records.into_iter().filter_map(|record| match record {
-            Record::Begin(begin) => Some(begin.alias),
+    while let Ok(frame) = timeout(STALL, peer.frame()).await {
+        begun.extend(records(&frame).into_iter().filter_map(|record| match record {
+            Record::Begin(begin) => Some(begin.epoch),
             _ => None,
         }));
     }
-    assert_eq!(begun, (0..16).collect::<Vec<u32>>());
-    // The interest that waits for it begins with the first receipt.
-    peer.send(|frame| frame.credit(Credit { alias: 7, consumed_seq: 0, window: 0 }));
-    let records = peer.records().await;
+    assert_eq!(begun, [1]);
+    peer.last_credit(0);
+    let frame = peer.frame().await;
+    let records = records(&frame);
     assert!(
-        matches!(&records[..], [Record::Begin(begin)] if begin.alias == 7 && begin.next_seq == 202),
+        matches!(&records[..], [Record::Begin(begin), Record::Sample(sample)]
+            if begin.epoch == 2 && begin.next_seq == 201 && sample.seq == 201),
         "{records:?}"
     );
 }

@@ -1,8 +1,9 @@
 //! Subscribers that are slower than their publisher, or take nothing at all.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dse_core::node::{Delivery, Overflow, PublishError, Receipts, Subscriber};
+use dse_core::node::{Delivery, Overflow, PublishError, Subscriber, UnconfirmedCause};
 
 use super::world::*;
 
@@ -19,6 +20,8 @@ async fn drain(subscriber: &mut Subscriber) -> (u64, u64) {
             }
             Delivery::Gap { from_seq, to_seq, .. } => {
                 assert_eq!(from_seq, last + 1, "a gap that does not fit");
+                // One that is still open is told again.
+                let Some(to_seq) = to_seq else { continue };
                 last = to_seq;
                 lost += to_seq - from_seq + 1;
             }
@@ -47,7 +50,7 @@ async fn block_waits_for_a_subscriber_that_keeps_taking_samples() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     assert_eq!(drain_rest(&mut subscriber, 400).await, 100);
-    assert_eq!(publishing.await.expect("no panic").delivered, 1);
+    assert_eq!(told(&publishing.await.expect("no panic")), confirmed(1));
     assert_eq!(a.plane.counters().stalls, 0);
 }
 
@@ -68,29 +71,35 @@ async fn who_takes_nothing_is_stalled_then_catches_up_and_is_told_its_gap_at_onc
     let mut subscriber = b.subscribe(1, "x");
     a.route("x", 1);
     let start = Instant::now();
-    for i in 1..=100_000 {
+    for i in 1..=300_000 {
         publisher.publish(payload(i)).await.expect("published");
     }
     assert!(start.elapsed() >= STALL, "it did not wait at all");
-    assert!(start.elapsed() < STALL * 10, "it waited more than once");
     assert_eq!(a.plane.counters().stalls, 1);
     // Nothing is published any more, and still it is told.
-    let mut last = 0;
-    let (from, to) = loop {
+    let (mut last, mut gap) = (0, None);
+    while gap.is_none() {
         match next(&mut subscriber).await {
             Delivery::Sample(sample) => {
                 assert_eq!(sample.seq, last + 1);
                 last = sample.seq;
             }
-            Delivery::Gap { from_seq, to_seq, .. } => break (from_seq, to_seq),
+            Delivery::Gap { from_seq, to_seq, .. } => {
+                assert_eq!(from_seq, last + 1);
+                gap = to_seq.map(|to_seq| to_seq - from_seq + 1);
+                last = to_seq.unwrap_or(last);
+            }
             other => panic!("unexpected: {other:?}"),
         }
-    };
-    assert_eq!((from, to), (last + 1, 100_000));
-    assert_eq!(a.plane.counters().drops, to - from + 1);
+    }
+    // What the log still had follows the gap.
+    while last < 300_000 {
+        last += 1;
+        assert_eq!(next_sample(&mut subscriber).await.seq, last);
+    }
+    assert_eq!(Some(a.plane.counters().drops), gap);
     publisher.publish(payload(0)).await.expect("published");
-    assert_eq!(next_sample(&mut subscriber).await.seq, 100_001);
-    assert_eq!(b.plane.counters().gaps, 1);
+    assert_eq!(next_sample(&mut subscriber).await.seq, 300_001);
 }
 
 /// Nobody gets the processor until all that can be done without time passing is done.
@@ -122,7 +131,7 @@ async fn a_machine_that_stood_still_takes_no_subscriber_for_stalled() {
     }
     let publisher = publishing.await.expect("no panic");
 
-    // So it is while it waits for one more to be taken, and for the receipt.
+    // So it is while it waits for one more to be taken, and for the end.
     publisher.publish(payload(0)).await.expect("published");
     let flushing = tokio::spawn(async move { (publisher.flush().await, publisher) });
     settled().await;
@@ -137,63 +146,9 @@ async fn a_machine_that_stood_still_takes_no_subscriber_for_stalled() {
     settled().await;
     assert!(!closing.is_finished(), "it waits again");
     assert!(matches!(next(&mut subscriber).await, Delivery::Ended { .. }));
-    let all = Receipts { delivered: 1, undelivered: Vec::new() };
-    assert_eq!((flushed, closing.await.expect("no panic")), (all.clone(), all));
+    assert_eq!(told(&flushed), confirmed(1));
+    assert_eq!(told(&closing.await.expect("no panic")), confirmed(1));
     assert_eq!(a.plane.counters().stalls, 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn one_that_is_stuck_refuses_what_is_tried_now_and_then_no_longer_than_its_time() {
-    for every in [90, 180, 1000].map(Duration::from_millis) {
-        let (a, b) = (Node::new("a"), Node::new("b"));
-        link(&a, &b, 1);
-        let publisher = a.stream("x", Overflow::Block);
-        let _stuck = b.subscribe(1, "x");
-        a.route("x", 1);
-        while publisher.try_publish(payload(1)).is_ok() {
-            while publisher.try_publish(payload(1)).is_ok() {}
-            settled().await;
-        }
-        let refused = tokio::time::Instant::now();
-        loop {
-            tokio::time::sleep(every).await;
-            if publisher.try_publish(payload(1)).is_ok() {
-                break;
-            }
-        }
-        assert!(refused.elapsed() < STALL + every * 2, "{every:?}: {:?}", refused.elapsed());
-        assert_eq!(a.plane.counters().stalls, 1);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_sample_now_and_then_does_not_throttle_the_rest() {
-    let (a, b, c) = (Node::new("a"), Node::new("b"), Node::new("c"));
-    link(&a, &b, 1);
-    link(&a, &c, 2);
-    let publisher = a.stream("x", Overflow::Block);
-    let mut slow = b.subscribe(1, "x");
-    let mut fast = c.subscribe(1, "x");
-    a.route("x", 1);
-    a.route("x", 2);
-    let dawdling = tokio::spawn(async move {
-        loop {
-            next(&mut slow).await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    });
-    let publishing = tokio::spawn(async move {
-        let start = Instant::now();
-        for i in 1..=200_000 {
-            publisher.publish(payload(i)).await.expect("published");
-        }
-        drop(publisher);
-        start.elapsed()
-    });
-    assert_eq!(drain(&mut fast).await, (200_000, 0));
-    assert!(publishing.await.expect("no panic") < STALL * 20);
-    assert_eq!(a.plane.counters().stalls, 1);
-    dawdling.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -209,7 +164,7 @@ async fn a_stalled_link_slows_no_other_key_and_no_other_link() {
     a.route("y", 2);
     stopped.there.shut();
     let blocked = tokio::spawn(async move {
-        for i in 1..=1000 {
+        for i in 1..=100_000 {
             x.publish(payload(i)).await.expect("published");
         }
         x
@@ -228,10 +183,10 @@ async fn a_stalled_link_slows_no_other_key_and_no_other_link() {
     stopped.there.open();
     let closing = tokio::spawn(x.close());
     let (samples, lost) = drain(&mut dead).await;
-    assert_eq!(samples + lost, 1000);
+    assert_eq!(samples + lost, 100_000);
     assert!(lost > 0);
     let closed = closing.await.expect("no panic");
-    assert_eq!(closed, Receipts { delivered: 0, undelivered: vec![b.info.node.clone()] });
+    assert_eq!(told(&closed), unconfirmed(&b, UnconfirmedCause::Stalled));
 }
 
 async fn drops_are_reported(overflow: Overflow) {
@@ -249,8 +204,10 @@ async fn drops_are_reported(overflow: Overflow) {
         }
         Delivery::Gap { from_seq, to_seq, .. } => {
             assert_eq!(from_seq, last + 1, "a gap that does not fit");
-            last = to_seq;
-            lost += to_seq - from_seq + 1;
+            if let Some(to_seq) = to_seq {
+                last = to_seq;
+                lost += to_seq - from_seq + 1;
+            }
             None
         }
         Delivery::Ended { .. } => Some((last, lost)),
@@ -326,9 +283,9 @@ async fn of_two_subscribers_on_one_node_the_slow_one_loses_and_the_fast_one_does
     assert_eq!(a.plane.counters().stalls, 0);
     let (samples, lost) = drain(&mut slow).await;
     assert_eq!(samples + lost, 100_000);
-    assert_eq!(b.plane.counters().drops, lost);
-    assert!(lost > 0);
-    publishing.await.expect("no panic");
+    assert!(lost > 0 && samples > 0, "{samples} came, {lost} were lost");
+    let report = publishing.await.expect("no panic");
+    assert_eq!(told(&report), unconfirmed(&b, UnconfirmedCause::Evicted));
 }
 
 #[tokio::test]
@@ -360,13 +317,23 @@ async fn what_a_stopped_subscriber_costs_is_bounded() {
     let _subscriber = b.subscribe(1, "x");
     a.route("x", 1);
     stopped.there.shut();
-    // 1 GiB of payload, all in one piece of memory: what is held is what was counted in.
-    let block = bytes::Bytes::from(vec![0; 64 * 1024]);
+    // 1 GiB of payload.
+    let held = Arc::<()>::default();
     for _ in 0..16 * 1024 {
-        publisher.publish(block.clone()).await.expect("published");
+        let sample = bytes::Bytes::from_owner(Held(Arc::clone(&held)));
+        publisher.publish(sample).await.expect("published");
     }
-    let held = 16 * 1024 - a.plane.counters().drops;
+    let held = Arc::strong_count(&held);
     assert!(held * 64 * 1024 <= 8 * 1024 * 1024, "{held} samples are held");
+}
+
+/// 64 KiB that count as long as somebody holds them.
+struct Held(#[expect(dead_code, reason = "it is counted")] Arc<()>);
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &[0; 64 * 1024]
+    }
 }
 
 #[tokio::test]
@@ -376,8 +343,8 @@ async fn a_sample_as_long_as_allowed_passes_and_one_longer_is_refused() {
     let publisher = a.stream("x", Overflow::Block);
     let mut subscriber = b.subscribe(1, "x");
     a.route("x", 1);
-    let longest = bytes::Bytes::from(vec![7; 16 * 1024 * 1024]);
-    for i in 1..=5 {
+    let longest = bytes::Bytes::from(vec![7; dse_core::data::limits::PAYLOAD_BYTES]);
+    for i in 1..=2 {
         publisher.publish(longest.clone()).await.expect("published");
         let sample = next_sample(&mut subscriber).await;
         assert_eq!((sample.seq, sample.payload.len()), (i, longest.len()));

@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dse_core::data::{Credit, DataFrame, FrameWriter, Record};
+use dse_core::data::{Begin, Credit, DataFrame, FrameWriter, Headers, Record};
 use dse_core::node::plane::{LinkFault, Plane, PlaneConfig, PlaneRequest};
-use dse_core::node::{Delivery, Overflow, Publisher, Sample, Subscriber};
+use dse_core::node::{
+    Delivery, DeliveryReport, Overflow, Publisher, PublisherOptions, Sample, Subscriber,
+    Unconfirmed, UnconfirmedCause,
+};
 use dse_core::protocol::{
-    Declaration, Incarnation, Key, KeyExpr, Kind, LinkId, NodeId, PeerInfo, Role, SubscriptionId,
+    Class, Declaration, Incarnation, InterestOptions, Key, KeyExpr, Kind, LinkId, NodeId, PeerInfo,
+    Role, SubscriptionId,
 };
 use dse_core::transport::{DataReceiver, DataSender};
 use tokio::sync::mpsc;
@@ -66,17 +70,37 @@ impl Node {
         overflow: Overflow,
         history: usize,
     ) -> Publisher {
+        let mut options = PublisherOptions::default();
+        (options.overflow, options.history) = (overflow, history);
+        self.publisher_with(key, kind, options)
+    }
+
+    pub(crate) fn publisher_with(
+        &self,
+        key: &str,
+        kind: Kind,
+        options: PublisherOptions,
+    ) -> Publisher {
         let declaration = Declaration::new(self::key(key), kind, "text/plain");
-        self.plane.register(declaration, overflow, history).expect("a key that is free")
+        self.plane.register(declaration, options).expect("a key that is free")
     }
 
     pub(crate) fn subscribe(&self, id: u64, keys: &str) -> Subscriber {
+        self.subscribe_with(id, keys, InterestOptions::default())
+    }
+
+    pub(crate) fn subscribe_with(
+        &self,
+        id: u64,
+        keys: &str,
+        options: InterestOptions,
+    ) -> Subscriber {
         let keys = KeyExpr::new(keys).expect("a key expression");
-        self.plane.subscribe(SubscriptionId(id), keys, 65_536)
+        self.plane.subscribe(SubscriptionId(id), keys, options, 65_536)
     }
 
     pub(crate) fn route(&self, key: &str, link: u64) {
-        self.plane.route_added(&self::key(key), LinkId(link));
+        self.plane.route_added(&self::key(key), LinkId(link), InterestOptions::default());
     }
 }
 
@@ -116,17 +140,26 @@ impl Peer {
         Self { wires, receiver, sender: Some(sender) }
     }
 
-    /// The records of the next frame that the node sends.
-    pub(crate) async fn records(&mut self) -> Vec<Record> {
+    /// The next frame that the node sends.
+    pub(crate) async fn frame(&mut self) -> DataFrame {
         let frame = std::future::poll_fn(|cx| self.receiver.poll_recv(cx));
         let frame = timeout(Duration::from_secs(20), frame).await.expect("a frame was due");
-        let records = frame.expect("the link stands").records();
-        records.map(|record| record.expect("a record")).collect()
+        frame.expect("the link stands")
     }
 
-    /// A credit for what the node sends under its first alias.
-    pub(crate) fn credit(&self, consumed_seq: u64, window: u32) {
-        self.send(|frame| frame.credit(Credit { alias: 0, consumed_seq, window }));
+    /// Takes frames up to one with a record that is looked for.
+    pub(crate) async fn heard(&mut self, is_it: impl Fn(&Record<'_>) -> bool) {
+        while !records(&self.frame().await).iter().any(&is_it) {}
+    }
+
+    /// A credit for what the node sends in its first sequence, begun once.
+    pub(crate) fn credit(&self, consumed_seq: u64) {
+        self.send(|frame| frame.credit(credit(1, 1, consumed_seq)));
+    }
+
+    /// The last credit for it.
+    pub(crate) fn last_credit(&self, consumed_seq: u64) {
+        self.send(|frame| frame.credit(Credit { last: true, ..credit(1, 1, consumed_seq) }));
     }
 
     /// The peer closes its side: what it sent before can still be read.
@@ -153,6 +186,61 @@ impl Link {
         a.plane.link_closed(LinkId(self.id), false);
         b.plane.link_closed(LinkId(self.id), false);
     }
+}
+
+pub(crate) fn records(frame: &DataFrame) -> Vec<Record<'_>> {
+    frame.records().map(|record| record.expect("a record")).collect()
+}
+
+pub(crate) fn credit(sequence: u64, epoch: u64, consumed_seq: u64) -> Credit {
+    let (samples, bytes) = (64, 64 * 1024);
+    Credit { sequence, epoch, consumed_seq, samples, bytes, missed: 0, last: false }
+}
+
+/// A sequence of the peer's.
+pub(crate) fn begin(sequence: u64, key: &str, kind: Kind) -> Begin<'_> {
+    Begin {
+        sequence,
+        epoch: 1,
+        key,
+        kind,
+        encoding: "text/plain",
+        incarnation: Incarnation(1),
+        next_seq: 1,
+        base_time_ns: 0,
+        class: Class::Normal,
+        resume: false,
+    }
+}
+
+pub(crate) fn sample(frame: &mut FrameWriter, sequence: u64, seq: u64, payload: Bytes) {
+    frame.sample((sequence, seq, 0), &Headers::new(), payload);
+}
+
+/// What a report says: how many have confirmed, who has not, how many withdrew.
+pub(crate) type Told = (usize, Vec<(NodeId, UnconfirmedCause)>, u64);
+
+pub(crate) fn told(report: &DeliveryReport) -> Told {
+    let one = |it: &Unconfirmed| (it.node.clone(), it.cause);
+    let unconfirmed = report.unconfirmed.iter().map(one).collect();
+    (report.confirmed, unconfirmed, report.withdrawn)
+}
+
+pub(crate) fn confirmed(nodes: usize) -> Told {
+    (nodes, Vec::new(), 0)
+}
+
+pub(crate) fn withdrawn(nodes: u64) -> Told {
+    (0, Vec::new(), nodes)
+}
+
+pub(crate) fn unconfirmed(node: &Node, cause: UnconfirmedCause) -> Told {
+    (0, vec![(node.info.node.clone(), cause)], 0)
+}
+
+/// Lets everybody do what there is to do.
+pub(crate) async fn settle() {
+    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 pub(crate) fn key(text: &str) -> Key {

@@ -121,6 +121,7 @@ impl Jobs {
             input: Arc::new(Mutex::new(Input::job(lines))),
             console: Console::job(tag.clone(), self.output.clone()),
             cancel: cancel.clone(),
+            at_once: CancellationToken::new(),
             ..self.context.clone()
         };
         let program = ["dse-node"].iter().chain(arguments).map(|word| (*word).to_owned());

@@ -12,6 +12,7 @@ pub mod publish;
 pub mod run;
 pub mod stats;
 pub mod subscribe;
+mod waiting;
 pub mod watch;
 
 use std::time::Duration;

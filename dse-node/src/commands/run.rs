@@ -64,7 +64,9 @@ nobody reads any more what it prints.
 
 A file source begins at the end of its file, or with from = \"start\" at its first line,
 each time that somebody begins to be interested. While a file of --record cannot be
-written to, samples are lost and that is logged; one that is rotated away is begun anew.
+written to, lines are lost and that is logged; one that is rotated away is begun anew.
+Sinks tell gaps and what becomes of each source as `dse-node sub --help` says: in JSON
+between the samples, for people on standard error.
 
 Two nodes of one name cannot be on one bus: give each node on a machine its --name.
 
@@ -92,6 +94,7 @@ Examples:
       kind = \"value\"            # a constant: key, value, encoding
       key = \"site/name\"
       value = \"Zurich\"
+      headers = { source = \"survey\" }
 
       [[source]]
       kind = \"system\"           # this machine: key, every, always
@@ -100,8 +103,10 @@ Examples:
 
       [[source]]
       kind = \"file\"             # lines: key, path, from (\"start\" or \"end\"), every,
-      key = \"log/{node}\"        # encoding, always
+      key = \"log/{node}\"        # encoding, always, expires
       path = \"/var/log/web.log\"
+      class = \"bulk\"            # any source: class (\"realtime\", \"normal\", \"bulk\"),
+      expires = \"1m\"            # headers (a table of texts)
 
       [[sink]]
       kind = \"jsonl\"            # a file of JSON lines: keys, path

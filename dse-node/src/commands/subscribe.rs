@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args};
 use dse_core::node::{Delivery, Subscriber};
-use dse_core::protocol::{Incarnation, Key, KeyExpr, NodeId};
-use serde::Serialize;
+use dse_core::protocol::KeyExpr;
 
 use super::after;
 use crate::console::Console;
 use crate::context::Context;
+use crate::remarks::Remark;
 use crate::session::{Part, Session};
 use crate::settings::Settings;
+use crate::traffic::ClassName;
 use crate::{duration, samples};
 
 /// Its arguments.
@@ -30,17 +32,39 @@ pub struct SubArgs {
     /// End after this time. Without --count that is no failure.
     #[arg(long, env = "DSE_SUB_TIMEOUT", hide_env_values = true, value_name = "SECONDS", value_parser = duration::parse)]
     timeout: Option<Duration>,
+
+    /// Hold up no publisher: what this command is too slow for is lost, and it tells so.
+    #[arg(long, env = "DSE_SUB_LOSSY", hide_env_values = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, hide_default_value = true, hide_possible_values = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    lossy: bool,
+
+    /// Take one sample of each key of each node in this time, at most. Of a stream those
+    /// between are left out, of a state the latest comes.
+    #[arg(long, env = "DSE_SUB_EVERY", hide_env_values = true, value_name = "SECONDS", value_parser = duration::parse)]
+    every: Option<Duration>,
+
+    /// Have the samples come in this class [default: that of their publisher].
+    #[arg(long, value_enum, env = "DSE_SUB_CLASS", hide_env_values = true)]
+    class: Option<ClassName>,
 }
 
 const EXAMPLES: &str = "\
 It prints a line for each sample, the key and the payload, or with --json
 {\"key\",\"node\",\"kind\",\"seq\",\"time_ns\",\"encoding\",\"payload\"}: the payload is the JSON itself
 for application/json, a string for text/*, else \"payload_base64\" stands in its place.
+Headers, if there are any, are in \"headers\", an object.
 
-Of a state the present value comes first. What was lost of a stream is told on standard
-error, as is a publisher that began anew or ended; with --json as
-{\"event\":\"gap\",\"node\",\"key\",\"from_seq\",\"to_seq\"}, {\"event\":\"restarted\",\"node\",\"key\",
-\"incarnation\"} or {\"event\":\"ended\",\"node\",\"key\"}.
+Of a state the present value comes first. What was lost, and what becomes of each source,
+is told on standard error; with --json between the samples, as an object with \"event\",
+\"key\", \"node\" and:
+  gap          \"from_seq\", \"to_seq\", \"reason\": these samples are lost
+  gap_open     \"from_seq\", \"reason\": samples are being lost; gap follows
+  restarted    \"incarnation\": its node began anew, and its numbers with it
+  ended        its publisher has closed it
+  left         its node has left the bus
+  lost         the link to its node fell: the last value may be stale
+  back         the link to its node is back
+  unsupported  this version cannot follow it
+A reason is one of policy, wish, superseded, stalled, expired, evicted, lost.
 
 Exit status 1: --timeout passed before --count samples came, or nobody was reached at
 the endpoints of --join.
@@ -53,18 +77,13 @@ Examples:
     dse-node sub 'site/*/temperature' --count 1 --json
 
   The load of all machines for a minute:
-    dse-node sub 'host/*/load' --timeout 60";
+    dse-node sub 'host/*/load' --timeout 60
+
+  At most one of each in ten seconds, and never in the way of others:
+    dse-node sub 'host/**' --every 10s --lossy --class bulk";
 
 /// Most bytes of output that are collected before they are written.
 const BATCH_BYTES: usize = 64 * 1024;
-
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-enum Remark<'a> {
-    Gap { node: &'a NodeId, key: &'a Key, from_seq: u64, to_seq: u64 },
-    Restarted { node: &'a NodeId, key: &'a Key, incarnation: Incarnation },
-    Ended { node: &'a NodeId, key: &'a Key },
-}
 
 /// Subscribes and prints.
 ///
@@ -78,7 +97,17 @@ pub async fn subscribe(args: SubArgs, settings: &Settings, context: &Context) ->
 }
 
 async fn print_samples(session: &Session, args: &SubArgs, context: &Context) -> Result<()> {
-    let subscriber = session.node.subscribe(args.keys.as_str())?.open().await?;
+    let mut builder = session.node.subscribe(args.keys.as_str())?;
+    if args.lossy {
+        builder = builder.never_wait();
+    }
+    if let Some(interval) = args.every {
+        builder = builder.min_interval(interval);
+    }
+    if let Some(class) = args.class {
+        builder = builder.class(class.into());
+    }
+    let subscriber = builder.open().await?;
     tracing::info!("{} subscribes to {}", session.node.id(), args.keys);
     let mut printer = Printer {
         subscriber,
@@ -129,30 +158,17 @@ impl Printer {
     }
 
     async fn append(&mut self, delivery: &Delivery, batch: &mut Vec<u8>) {
-        let remark = match delivery {
-            Delivery::Sample(sample) => {
-                self.left -= 1;
-                match self.console.json() {
-                    true => samples::append_json(sample, batch),
-                    false => samples::append_text(sample, batch),
-                }
-                return;
+        if let Delivery::Sample(sample) = delivery {
+            self.left -= 1;
+            match self.console.json() {
+                true => samples::append_json(sample, batch),
+                false => samples::append_text(sample, batch),
             }
-            Delivery::Gap { node, key, from_seq, to_seq } => {
-                Remark::Gap { node, key, from_seq: *from_seq, to_seq: *to_seq }
+        } else if let Some(remark) = Remark::of(delivery) {
+            match self.console.json() {
+                true => remark.append_json(batch),
+                false => self.console.note(remark.to_string()).await,
             }
-            Delivery::Restarted { node, key, incarnation } => {
-                Remark::Restarted { node, key, incarnation: *incarnation }
-            }
-            Delivery::Ended { node, key } => Remark::Ended { node, key },
-        };
-        let text = match &remark {
-            Remark::Gap { node, key, from_seq, to_seq } => {
-                format!("{key} of {node}: samples {from_seq} to {to_seq} are lost")
-            }
-            Remark::Restarted { node, key, .. } => format!("{key} of {node} began anew"),
-            Remark::Ended { node, key } => format!("{key} of {node} has ended"),
-        };
-        self.console.report(text, &remark).await;
+        }
     }
 }

@@ -34,13 +34,13 @@ impl LinesFile {
         let shown = self.path.display();
         match written {
             Ok(()) if self.lost > 0 => {
-                tracing::warn!("{shown} can be written to again; {} samples are lost", self.lost);
+                tracing::warn!("{shown} can be written to again; {} lines are lost", self.lost);
                 self.lost = 0;
             }
             Ok(()) => {}
             Err(error) => {
                 if self.lost == 0 {
-                    tracing::error!("cannot write to {shown}, so samples are lost: {error}");
+                    tracing::error!("cannot write to {shown}, so lines are lost: {error}");
                 }
                 self.lost += lines.iter().filter(|byte| **byte == b'\n').count();
             }

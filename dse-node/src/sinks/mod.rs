@@ -1,4 +1,5 @@
-//! Where `run` puts what it subscribes to: standard output or a file of JSON lines.
+//! Where `run` puts what it subscribes to: standard output or a file of JSON lines. Gaps and
+//! what becomes of each source stand between the samples, or for people on standard error.
 
 mod jsonl;
 
@@ -13,6 +14,7 @@ use serde::Deserialize;
 
 use self::jsonl::LinesFile;
 use crate::console::Console;
+use crate::remarks::Remark;
 use crate::samples;
 
 /// Most bytes that are collected before they are written.
@@ -108,16 +110,25 @@ enum Output {
 }
 
 impl Output {
-    fn append(&self, delivery: &Delivery, batch: &mut Vec<u8>) {
+    async fn append(&self, delivery: &Delivery, batch: &mut Vec<u8>) {
         match (delivery, self) {
             (Delivery::Sample(sample), Self::Console(console)) if !console.json() => {
                 samples::append_text(sample, batch);
             }
             (Delivery::Sample(sample), _) => samples::append_json(sample, batch),
-            (Delivery::Gap { node, key, from_seq, to_seq }, _) => {
-                tracing::warn!("{key} of {node}: samples {from_seq} to {to_seq} are lost");
+            _ => {
+                let Some(remark) = Remark::of(delivery) else { return };
+                match self {
+                    Self::Console(console) if !console.json() => {
+                        console.note(remark.to_string()).await;
+                    }
+                    Self::Console(_) => remark.append_json(batch),
+                    Self::File(_) => {
+                        tracing::info!("{remark}");
+                        remark.append_json(batch);
+                    }
+                }
             }
-            _ => {}
         }
     }
 
@@ -134,11 +145,11 @@ impl Output {
 async fn write_all(subscriber: &mut Subscriber, output: &mut Output) -> io::Result<()> {
     let mut batch = Vec::new();
     while let Some(delivery) = subscriber.recv().await {
-        output.append(&delivery, &mut batch);
+        output.append(&delivery, &mut batch).await;
         while batch.len() < BATCH_BYTES
             && let Some(delivery) = subscriber.try_recv()
         {
-            output.append(&delivery, &mut batch);
+            output.append(&delivery, &mut batch).await;
         }
         output.write(&batch).await?;
         batch.clear();

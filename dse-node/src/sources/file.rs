@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use dse_core::node::{Node, Publisher};
+use dse_core::node::{Headers, Node, Publisher};
 use dse_core::protocol::{Key, Kind};
 use serde::Deserialize;
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::tail::Tail;
-use super::{every, while_wanted};
+use super::{every, in_class, while_wanted};
 use crate::duration;
 use crate::key_template::KeyTemplate;
+use crate::traffic::{self, ClassName};
 
 /// How often a file is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -38,6 +39,14 @@ pub struct FileConfig {
     /// Read on also while nobody is interested.
     #[serde(default)]
     pub always: bool,
+    /// How urgent the lines are.
+    pub class: Option<ClassName>,
+    /// What travels with each line.
+    #[serde(default, deserialize_with = "traffic::deserialize_headers")]
+    pub headers: Headers,
+    /// After this time a line is not sent any more.
+    #[serde(default, deserialize_with = "duration::deserialize")]
+    pub expires: Option<Duration>,
 }
 
 /// From where on a file is read.
@@ -60,16 +69,28 @@ impl FromStr for FileConfig {
             text.split_once('=').ok_or("write KEY=PATH, as in --file log/web=/var/log/web.log")?;
         let key = key.parse()?;
         let path = PathBuf::from(path);
-        Ok(Self { key, path, from: From::End, every: None, encoding: None, always: false })
+        Ok(Self {
+            key,
+            path,
+            from: From::End,
+            every: None,
+            encoding: None,
+            always: false,
+            class: None,
+            headers: Headers::new(),
+            expires: None,
+        })
     }
 }
 
 pub(super) async fn start(config: FileConfig, node: &Node, tasks: &mut JoinSet<()>) -> Result<()> {
     let key = config.key.expand(node.id())?;
-    let publisher = node
-        .publisher(key.as_str())?
-        .kind(Kind::Stream)
-        .encoding(config.encoding.as_deref().unwrap_or("text/plain"))
+    let encoding = config.encoding.as_deref().unwrap_or("text/plain");
+    let mut builder = node.publisher(key.as_str())?.kind(Kind::Stream).encoding(encoding);
+    if let Some(after) = config.expires {
+        builder = builder.expires(after);
+    }
+    let publisher = in_class(builder, config.class)
         .declare()
         .await
         .with_context(|| format!("the source of {key} cannot start"))?;
@@ -98,7 +119,7 @@ async fn follow(key: &Key, config: &FileConfig, publisher: &Publisher) {
                     look.tick().await;
                 }
                 for line in lines {
-                    if publisher.publish(line).await.is_err() {
+                    if publisher.publish_with(config.headers.clone(), line).await.is_err() {
                         return;
                     }
                 }

@@ -11,8 +11,10 @@ mod value;
 use std::time::Duration;
 
 use anyhow::Result;
-use dse_core::node::{InterestWatch, Node, Publisher};
+use dse_core::node::{InterestWatch, Node, Publisher, PublisherBuilder};
 use tokio::task::JoinSet;
+
+use crate::traffic::ClassName;
 
 pub use file::{FileConfig, From};
 pub use system::SystemConfig;
@@ -69,6 +71,14 @@ async fn until(interest: &mut InterestWatch, wanted: bool) -> bool {
         }
     }
     true
+}
+
+/// With the class that is said, if one is.
+fn in_class(builder: PublisherBuilder, class: Option<ClassName>) -> PublisherBuilder {
+    match class {
+        Some(class) => builder.class(class.into()),
+        None => builder,
+    }
 }
 
 /// A timer that does not hurry to catch up after a pause.

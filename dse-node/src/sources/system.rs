@@ -4,16 +4,17 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use dse_core::node::{Node, Publisher};
+use dse_core::node::{Headers, Node, Publisher};
 use dse_core::protocol::{Key, Kind};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sysinfo::{Disks, MINIMUM_CPU_UPDATE_INTERVAL, Networks, System};
 use tokio::task::JoinSet;
 
-use super::{every, while_wanted};
+use super::{every, in_class, while_wanted};
 use crate::duration;
 use crate::key_template::KeyTemplate;
+use crate::traffic::{self, ClassName};
 
 /// How often the machine is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -30,6 +31,14 @@ pub struct SystemConfig {
     /// Look also while nobody is interested.
     #[serde(default)]
     pub always: bool,
+    /// How urgent it is.
+    pub class: Option<ClassName>,
+    /// What travels with each reading.
+    #[serde(default, deserialize_with = "traffic::deserialize_headers")]
+    pub headers: Headers,
+    /// Not of a state.
+    #[serde(default, deserialize_with = "traffic::refuse_lifetime")]
+    pub expires: (),
 }
 
 impl FromStr for SystemConfig {
@@ -41,7 +50,8 @@ impl FromStr for SystemConfig {
             Some((key, every)) => (key, Some(duration::parse(every)?)),
             None => (text, None),
         };
-        Ok(Self { key: key.parse()?, every, always: false })
+        let (key, headers) = (key.parse()?, Headers::new());
+        Ok(Self { key, every, always: false, class: None, headers, expires: () })
     }
 }
 
@@ -71,16 +81,16 @@ pub(super) async fn start(
     let root = config.key.expand(node.id())?;
     for (part, name) in PARTS {
         let key = Key::new(format!("{root}/{name}"))?;
-        let publisher = node
-            .publisher(key.as_str())?
-            .kind(Kind::State)
-            .encoding("application/json")
+        let builder = node.publisher(key.as_str())?;
+        let builder = builder.kind(Kind::State).encoding("application/json");
+        let publisher = in_class(builder, config.class)
             .declare()
             .await
             .with_context(|| format!("the source of {key} cannot start"))?;
         let period = config.every.unwrap_or(LOOK_EVERY);
+        let headers = config.headers.clone();
         tasks.spawn(async move {
-            let work = || look(part, period, &publisher);
+            let work = || look(part, period, &publisher, &headers);
             if config.always {
                 work().await;
             } else {
@@ -92,7 +102,7 @@ pub(super) async fn start(
 }
 
 /// Publishes readings until the node stops.
-async fn look(part: Part, period: Duration, publisher: &Publisher) {
+async fn look(part: Part, period: Duration, publisher: &Publisher, headers: &Headers) {
     let mut machine = System::new();
     if part == Part::Cpu {
         // Usage is the difference of two looks.
@@ -103,7 +113,7 @@ async fn look(part: Part, period: Duration, publisher: &Publisher) {
     loop {
         tick.tick().await;
         let reading = read(part, &mut machine).to_string();
-        if publisher.publish(reading.into()).await.is_err() {
+        if publisher.publish_with(headers.clone(), reading.into()).await.is_err() {
             return;
         }
     }

@@ -4,12 +4,14 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use dse_core::node::Node;
+use dse_core::node::{Headers, Node};
 use dse_core::protocol::Kind;
 use serde::{Deserialize, Deserializer};
 use tokio::task::JoinSet;
 
+use super::in_class;
 use crate::key_template::KeyTemplate;
+use crate::traffic::{self, ClassName};
 
 /// What to publish once, as a state.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -21,6 +23,14 @@ pub struct ValueConfig {
     pub value: Constant,
     /// The media type of the value, if it is not what it looks like.
     pub encoding: Option<String>,
+    /// How urgent it is.
+    pub class: Option<ClassName>,
+    /// What travels with it.
+    #[serde(default, deserialize_with = "traffic::deserialize_headers")]
+    pub headers: Headers,
+    /// Not of a state.
+    #[serde(default, deserialize_with = "traffic::refuse_lifetime")]
+    pub expires: (),
 }
 
 /// A text, or a number or truth value, which is JSON.
@@ -38,7 +48,8 @@ impl FromStr for ValueConfig {
         let (key, value) =
             text.split_once('=').ok_or("write KEY=VALUE, as in --value site/name=Zurich")?;
         let value = Constant { text: value.to_owned(), encoding: "text/plain" };
-        Ok(Self { key: key.parse()?, value, encoding: None })
+        let (key, headers) = (key.parse()?, Headers::new());
+        Ok(Self { key, value, encoding: None, class: None, headers, expires: () })
     }
 }
 
@@ -69,14 +80,12 @@ impl<'de> Deserialize<'de> for Constant {
 pub(super) async fn start(config: ValueConfig, node: &Node, tasks: &mut JoinSet<()>) -> Result<()> {
     let key = config.key.expand(node.id())?;
     let encoding = config.encoding.as_deref().unwrap_or(config.value.encoding);
-    let publisher = node
-        .publisher(key.as_str())?
-        .kind(Kind::State)
-        .encoding(encoding)
+    let builder = node.publisher(key.as_str())?.kind(Kind::State).encoding(encoding);
+    let publisher = in_class(builder, config.class)
         .declare()
         .await
         .with_context(|| format!("the source of {key} cannot start"))?;
-    publisher.publish(Bytes::from(config.value.text)).await?;
+    publisher.publish_with(config.headers, Bytes::from(config.value.text)).await?;
     // The value lives as long as its publisher.
     let stopped = node.clone();
     tasks.spawn(async move {

@@ -94,6 +94,18 @@ fn what_is_wrong_in_a_file_is_named_with_its_line() {
             ":4: unknown key `every`",
         ),
         ("[[source]]\nkind = \"system\"\nkey = \"a\"\nevery = \"often\"\n", ":4: "),
+        (
+            "[[source]]\nkind = \"value\"\nkey = \"a\"\nvalue = 1\nexpires = \"1s\"\n",
+            ":5: `expires` is for streams",
+        ),
+        (
+            "[[source]]\nkind = \"system\"\nkey = \"a\"\nclass = \"urgent\"\n",
+            ":4: unknown word `urgent`, expected one of `realtime`",
+        ),
+        (
+            "[[source]]\nkind = \"system\"\nkey = \"a\"\nheaders = { Unit = \"C\" }\n",
+            ":4: the header name \"Unit\" is invalid",
+        ),
         ("[[sink]]\nkind = \"csv\"\n", "expected one of `stdout`, `jsonl`"),
         ("bus = \n", ":1: "),
     ];

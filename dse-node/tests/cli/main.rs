@@ -3,8 +3,10 @@
 //! Each test has folders of its own, names no port, and waits for what the program says.
 
 mod configuration;
+mod confirming;
 mod discovery;
 mod errors;
+mod fates;
 mod garbage;
 mod host;
 mod life;

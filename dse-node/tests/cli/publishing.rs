@@ -84,7 +84,9 @@ fn every_line_arrives_in_order_and_every_subscriber_is_counted() {
     assert_eq!(published.code, Some(0), "{}", published.stderr);
     let told: serde_json::Value = serde_json::from_str(&published.stdout).expect("JSON");
     let expected = json!({
-        "key": "demo/numbers", "published": 500, "subscribers": 2, "undelivered": [], "missing": []
+        "key": "demo/numbers", "published": 500, "subscribers": 2, "confirmed": 2,
+        "undelivered": [], "unconfirmed": [], "unconfirmed_more": 0, "withdrawn": 0, "dropped": {},
+        "missing": []
     });
     assert_eq!(told, expected);
     for subscriber in &mut subscribers {
@@ -109,7 +111,7 @@ fn payloads_of_all_encodings_come_through() {
     std::fs::write(&file, [0, 255, 7]).expect("written");
     let path = file.to_string_lossy();
     assert_eq!(place.ends(&["pub", "demo/bytes", "--file", &path]).code, Some(0));
-    let sample = subscriber.prints("sample", |_| true);
+    let sample = subscriber.prints("sample", |line| line["key"] == "demo/bytes");
     assert_eq!(sample["payload_base64"], "AP8H");
     assert!(sample.get("payload").is_none(), "{sample}");
 }
@@ -119,11 +121,11 @@ fn a_file_that_is_too_long_is_named() {
     let place = Place::new("quic");
     let path = place.write("long", "");
     let file = std::fs::File::options().write(true).open(&path).expect("opened");
-    file.set_len((16 << 20) + 1).expect("made long");
+    file.set_len((64 << 20) + 1).expect("made long");
     let path = path.to_string_lossy();
     let published = place.ends(&["pub", "demo/bytes", "--file", &path]);
     assert_eq!(published.code, Some(1));
-    let told = format!("{path} is longer than the 16777216 bytes");
+    let told = format!("{path} is longer than the 67108864 bytes");
     assert!(published.stderr.contains(&told), "{}", published.stderr);
 }
 

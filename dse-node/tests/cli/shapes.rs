@@ -81,6 +81,7 @@ fn stats_tells_a_nodes_counters() {
     for name in names {
         assert!(stats[name].is_u64(), "{name} of {stats}");
     }
+    assert_eq!(stats["waits"], json!([]));
 
     let nobody = place.ends(&["stats", "nobody", "--timeout", "2"]);
     assert_eq!(nobody.code, Some(1));

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -287,6 +288,51 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
 fn next(lines: &Receiver<String>, deadline: Instant) -> Option<String> {
     let left = deadline.saturating_duration_since(Instant::now());
     lines.recv_timeout(left).ok()
+}
+
+/// A publisher whose input is held open.
+pub(crate) struct Feeding {
+    pub(crate) running: Running,
+    pub(crate) stdin: std::process::ChildStdin,
+}
+
+impl Feeding {
+    pub(crate) fn start(place: &Place, args: &[&str]) -> Self {
+        let mut command = place.command(&["pub", "demo/lines", "--json"]);
+        command.args(args).stdin(Stdio::piped());
+        let mut running = Running::of(command);
+        let stdin = running.stdin();
+        Self { running, stdin }
+    }
+
+    pub(crate) fn feed(&mut self, line: &str) {
+        writeln!(self.stdin, "{line}").expect("it reads");
+    }
+
+    /// Feeds so much that nothing on the way can hold it: 32 MiB.
+    pub(crate) fn flood(&self) {
+        let mut pipe = std::fs::File::from(self.stdin.as_fd().try_clone_to_owned().expect("open"));
+        let (done, is_done) = channel();
+        // Beside this: who does not read lets nobody write.
+        thread::spawn(move || {
+            let line = [&[b'x'; 64 * 1024][..], b"\n"].concat();
+            let _ = done.send((0..512).try_for_each(|_| pipe.write_all(&line)));
+        });
+        is_done.recv_timeout(PATIENCE).expect("it reads on").expect("it reads");
+    }
+
+    /// Ends its input, then itself.
+    pub(crate) fn ended(self) -> (Ended, Value) {
+        drop(self.stdin);
+        report(self.running)
+    }
+}
+
+/// Its end, and the report on standard output.
+pub(crate) fn report(running: Running) -> (Ended, Value) {
+    let ended = running.ended();
+    let told = serde_json::from_str(&ended.stdout);
+    (Ended { stdout: String::new(), ..ended }, told.expect("one JSON object"))
 }
 
 /// Runs a command with these lines on its standard input.

@@ -39,14 +39,17 @@ async fn streams_flow_both_ways() {
         }
         for n in 0..100_u8 {
             let sample = sample(&mut subscriber).await;
-            assert_eq!((sample.node.as_str(), sample.key.as_str()), (from.id().as_str(), &*key));
+            assert_eq!(
+                (sample.origin.node.as_str(), sample.origin.key.as_str()),
+                (from.id().as_str(), &*key)
+            );
             assert_eq!(sample.payload, [n].as_slice());
             assert_eq!(sample.seq, u64::from(n) + 1);
         }
         let both = async { tokio::join!(publisher.close(), delivery(&mut subscriber)) };
         let (closed, ended) = in_time("receipts", both).await;
-        assert_eq!((closed.delivered, closed.undelivered), (1, vec![]));
-        assert!(matches!(ended, Delivery::Ended { node, .. } if node == *from.id()));
+        assert_eq!((closed.confirmed, closed.unconfirmed), (1, vec![]));
+        assert!(matches!(ended, Delivery::Ended { origin, .. } if origin.node == *from.id()));
     }
 }
 
@@ -146,6 +149,6 @@ async fn leaving_delivers_what_was_published() {
     });
     in_time("leave", a.leave()).await;
     let last = in_time("all", reading).await.unwrap();
-    assert!(matches!(last, Delivery::Ended { node, .. } if node == id("a")));
+    assert!(matches!(last, Delivery::Ended { origin, .. } if origin.node == id("a")));
     assert!(publisher.publish("late".into()).await.is_err());
 }

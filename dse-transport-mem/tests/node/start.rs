@@ -32,6 +32,8 @@ async fn every_refusal_says_what_is_wrong_and_what_would_be_right() {
         refusal(builder(&scope, "a").detect_ms(1)).await,
         "detect_ms is 1; it must be between 50 and 60000"
     );
+    let hasty = builder(&scope, "a").stall_timeout(std::time::Duration::from_millis(99));
+    assert_eq!(refusal(hasty).await, "stall_timeout (ms) is 99; it must be between 100 and 600000");
     let many = (0..17).fold(builder(&scope, "a"), |it, n| it.advertise(endpoint(&n.to_string())));
     assert_eq!(refusal(many).await, "17 endpoints are to be advertised; 16 is the most");
     let _a = start(&scope, "a", &[]).await;

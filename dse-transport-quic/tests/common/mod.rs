@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dse_core::data::{DataFrame, FrameWriter};
+use dse_core::data::{DataFrame, FrameWriter, Headers};
 use dse_core::protocol::Endpoint;
 use dse_core::transport::{
     ControlReceiver, ControlSender, DataSender, Link, Listener, Transport, TransportError,
@@ -232,7 +232,7 @@ pub(crate) async fn send_data(
 /// A frame of one sample.
 pub(crate) fn data_frame(payload: Bytes) -> DataFrame {
     let mut writer = FrameWriter::new();
-    writer.sample(1, 1, 0, payload);
+    writer.sample((1, 1, 0), &Headers::new(), payload);
     writer.take().expect("a sample")
 }
 

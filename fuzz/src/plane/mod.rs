@@ -1,8 +1,9 @@
 //! A data plane and a peer that sends what it likes on the data lane.
 
 mod lane;
-mod told;
-mod trial;
+pub(crate) mod peer;
+pub(crate) mod told;
+pub(crate) mod trial;
 
 use std::cell::Cell;
 use std::sync::Once;

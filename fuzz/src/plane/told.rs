@@ -1,15 +1,16 @@
 //! Law L8, from outside: what a subscriber is told, and what a peer is sent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use dse_core::data::{Credit, Record};
+use dse_core::data::limits::{INITIAL_WINDOW, LEAST_WINDOW, Window};
+use dse_core::data::{Credit, DataFrame, Record, Resume};
 use dse_core::node::{Delivery, Sample};
 use dse_core::protocol::{Incarnation, Key, Kind, NodeId};
 
 /// What a subscription was told of each value.
 #[derive(Default)]
-pub(super) struct Told {
+pub(crate) struct Told {
     values: BTreeMap<(NodeId, Key), Value>,
 }
 
@@ -18,47 +19,45 @@ struct Value {
     incarnation: Option<Incarnation>,
     last_seq: Option<u64>,
     last_number: Option<u64>,
+    is_stream: bool,
 }
 
 impl Told {
     /// Checks what comes next against what came before.
-    pub(super) fn note(&mut self, delivery: &Delivery) {
-        let (node, key) = match delivery {
-            Delivery::Sample(Sample { node, key, .. })
-            | Delivery::Gap { node, key, .. }
-            | Delivery::Restarted { node, key, .. }
-            | Delivery::Ended { node, key } => (node.clone(), key.clone()),
-        };
-        let value = self.values.entry((node, key)).or_default();
+    pub(crate) fn note(&mut self, delivery: &Delivery) {
+        let origin = delivery.origin();
+        let value = self.values.entry((origin.node.clone(), origin.key.clone())).or_default();
         match delivery {
             Delivery::Sample(sample) => {
-                let incarnation = *value.incarnation.get_or_insert(sample.incarnation);
-                assert_eq!(incarnation, sample.incarnation, "{delivery:?}");
+                let incarnation = *value.incarnation.get_or_insert(sample.origin.incarnation);
+                assert_eq!(incarnation, sample.origin.incarnation, "{delivery:?}");
                 match value.last_seq {
-                    Some(last) if sample.kind == Kind::Stream => {
+                    // A kind is the publisher's to change, and with it what a gap is.
+                    Some(last) if sample.origin.kind == Kind::Stream && value.is_stream => {
                         assert_eq!(sample.seq, last + 1, "{delivery:?}");
                     }
                     last => assert!(Some(sample.seq) > last, "{delivery:?} after {last:?}"),
                 }
                 value.last_seq = Some(sample.seq);
+                value.is_stream = sample.origin.kind == Kind::Stream;
                 value.holds(sample);
             }
             Delivery::Gap { from_seq, to_seq, .. } => {
-                assert!(from_seq <= to_seq, "{delivery:?}");
+                assert!(to_seq.is_none_or(|to_seq| *from_seq <= to_seq), "{delivery:?}");
                 let fits = value.last_seq.is_none_or(|last| *from_seq == last + 1);
-                assert!(fits, "{delivery:?} after {:?}", value.last_seq);
-                value.last_seq = Some(*to_seq);
+                assert!(fits || !value.is_stream, "{delivery:?} after {:?}", value.last_seq);
+                value.last_seq = to_seq.or(value.last_seq);
             }
-            Delivery::Restarted { incarnation, .. } => {
-                assert_ne!(value.incarnation, Some(*incarnation), "{delivery:?}");
-                *value = Value { incarnation: Some(*incarnation), ..Value::default() };
+            Delivery::Restarted { origin } => {
+                assert_ne!(value.incarnation, Some(origin.incarnation), "{delivery:?}");
+                *value = Value { incarnation: Some(origin.incarnation), ..Value::default() };
             }
-            Delivery::Ended { .. } => {}
+            _ => {}
         }
     }
 
     /// The node was forgotten: what it says from now on counts as its first word.
-    pub(super) fn forget(&mut self, forgotten: &NodeId) {
+    pub(crate) fn forget(&mut self, forgotten: &NodeId) {
         self.values.retain(|(node, _), _| node != forgotten);
     }
 }
@@ -67,8 +66,8 @@ impl Value {
     /// A sample has the payload that was published as it, by the node itself or the peer.
     fn holds(&mut self, sample: &Sample) {
         let Some(stamp) = Stamp::read(&sample.payload) else { return };
-        assert_eq!(stamp.key, sample.key, "the payload of another key");
-        if sample.node == super::trial::peer() {
+        assert_eq!(stamp.key, sample.origin.key, "the payload of another key");
+        if sample.origin.node == super::peer::peer() {
             assert_eq!(stamp.number, sample.seq, "the payload of another sample of {stamp:?}");
         } else {
             let last = self.last_number.replace(stamp.number);
@@ -79,15 +78,15 @@ impl Value {
 
 /// What a payload says of the sample that it was published as.
 #[derive(Debug)]
-pub(super) struct Stamp {
-    pub(super) key: Key,
+pub(crate) struct Stamp {
+    pub(crate) key: Key,
     /// Of the peer's samples the sequence number, of the node's the how manieth it is.
-    pub(super) number: u64,
+    pub(crate) number: u64,
 }
 
 impl Stamp {
     /// A payload of so many bytes, which says nothing if they are too few.
-    pub(super) fn payload(&self, len: usize) -> Bytes {
+    pub(crate) fn payload(&self, len: usize) -> Bytes {
         let mut payload = vec![0; len];
         let text = [MARK, &self.number.to_le_bytes(), self.key.as_str().as_bytes(), &[0]].concat();
         if text.len() <= len {
@@ -109,84 +108,150 @@ const MARK: &[u8] = b"a payload of the trial: ";
 
 /// What the peer was sent on one link.
 #[derive(Default)]
-pub(super) struct Sent {
-    aliases: BTreeMap<u32, Sequence>,
+pub(crate) struct Sent {
+    sequences: BTreeMap<u64, Sequence>,
 }
 
 struct Sequence {
     key: Key,
+    kind: Kind,
+    epoch: u64,
     last_seq: u64,
     last_number: Option<u64>,
+    /// A value of which only a part came: its number, how much, and its length.
+    partial: Option<(u64, u64, u64)>,
     ended: bool,
-    /// Samples that the peer has not confirmed.
-    under_way: BTreeSet<u64>,
-    /// How many of them there may be.
-    window: usize,
+    /// Nothing is to come before the peer has said where it goes on.
+    waits: bool,
+    /// Samples that the peer has not confirmed, and their lengths.
+    unconfirmed: BTreeMap<u64, u64>,
+    /// The most that was granted.
+    window: Window,
 }
 
 impl Sent {
-    /// Checks a record that the node sent.
-    pub(super) fn note(&mut self, record: &Record) {
+    /// Checks a frame that was sent.
+    pub(crate) fn note(&mut self, frame: &DataFrame) {
+        for record in frame.records() {
+            let record = record.expect("what is sent can be read");
+            crate::tell(|| format!("    sent: {record:?}"));
+            self.record(frame, &record);
+        }
+    }
+
+    fn record(&mut self, frame: &DataFrame, record: &Record<'_>) {
         match record {
             Record::Begin(begin) => {
-                let last_seq = begin.next_seq - 1;
                 let sequence = Sequence {
-                    key: begin.key.clone(),
-                    last_seq,
+                    key: Key::new(begin.key).expect("a key"),
+                    kind: begin.kind,
+                    epoch: begin.epoch,
+                    last_seq: begin.next_seq - 1,
                     last_number: None,
+                    partial: None,
                     ended: false,
-                    under_way: BTreeSet::new(),
-                    window: WINDOW,
+                    waits: begin.resume,
+                    unconfirmed: BTreeMap::new(),
+                    window: INITIAL_WINDOW,
                 };
-                let before = self.aliases.insert(begin.alias, sequence);
-                assert!(before.is_none_or(|before| before.ended), "{record:?}: it goes on");
+                let before = self.sequences.insert(begin.sequence, sequence);
+                // One that was to go on where nothing is known of it begins anew.
+                let over = |before: Sequence| before.ended || before.waits;
+                assert!(before.is_none_or(over), "{record:?}: it goes on");
             }
             Record::Sample(sample) => {
-                let sequence = self.going_on(sample.alias, record);
-                assert!(sample.seq > sequence.last_seq, "{record:?}");
-                sequence.last_seq = sample.seq;
-                if let Some(stamp) = Stamp::read(&sample.payload) {
+                let sequence = self.going_on(sample.sequence, record);
+                assert_eq!(sequence.partial, None, "{record:?} within another");
+                sequence.sample(sample.seq, sample.payload.len as u64);
+                if let Some(stamp) = Stamp::read(&frame.payload(sample.payload)) {
                     assert_eq!(stamp.key, sequence.key, "the payload of another key");
                     let last = sequence.last_number.replace(stamp.number);
                     assert!(last < Some(stamp.number), "{stamp:?} after {last:?}");
                 }
-                sequence.under_way.insert(sample.seq);
-                let under_way = sequence.under_way.len();
-                assert!(under_way <= sequence.window, "{under_way} samples are under way");
+            }
+            Record::Fragment(fragment) => {
+                let sequence = self.going_on(fragment.sample.sequence, record);
+                let (seq, len) = (fragment.sample.seq, fragment.sample.payload.len as u64);
+                let total = fragment.total;
+                let due = (seq, fragment.offset, total);
+                assert_eq!(sequence.partial.unwrap_or((seq, 0, total)), due, "{record:?}");
+                assert!(len > 0, "{record:?}");
+                sequence.partial = Some((seq, fragment.offset + len, total));
+                if fragment.is_last() {
+                    sequence.partial = None;
+                    sequence.sample(seq, total);
+                }
             }
             Record::Skip(skip) => {
-                let sequence = self.going_on(skip.alias, record);
-                assert!(skip.next_seq > sequence.last_seq, "{record:?}");
-                sequence.last_seq = skip.next_seq - 1;
+                let sequence = self.going_on(skip.sequence, record);
+                assert_eq!(sequence.kind, Kind::Stream, "{record:?}");
+                if skip.next_seq > 0 {
+                    assert!(skip.next_seq > sequence.last_seq, "{record:?}");
+                    sequence.last_seq = skip.next_seq - 1;
+                }
+                sequence.partial = None;
             }
             Record::End(end) => {
-                let sequence = self.going_on(end.alias, record);
+                let sequence = self.going_on(end.sequence, record);
                 assert!(end.last_seq >= sequence.last_seq, "{record:?}");
                 (sequence.last_seq, sequence.ended) = (end.last_seq, true);
             }
-            Record::Credit(_) => {}
+            Record::Unknown(_) => panic!("{record:?}"),
+            _ => {}
         }
     }
 
     /// The peer gives a credit.
-    pub(super) fn credited(&mut self, credit: Credit) {
-        if let Some(sequence) = self.aliases.get_mut(&credit.alias) {
-            sequence.under_way.retain(|seq| *seq > credit.consumed_seq);
+    pub(crate) fn credited(&mut self, credit: Credit) {
+        let sequence = self.sequences.get_mut(&credit.sequence);
+        if let Some(sequence) = sequence.filter(|it| it.epoch == credit.epoch) {
+            sequence.unconfirmed.retain(|seq, _| *seq > credit.consumed_seq);
             // A window that is hardly one is taken for a small one.
-            sequence.window = sequence.window.max(credit.window as usize);
+            let (samples, bytes) = (LEAST_WINDOW.samples, LEAST_WINDOW.bytes);
+            let window = &mut sequence.window;
+            window.samples = window.samples.max(credit.samples).max(samples);
+            window.bytes = window.bytes.max(credit.bytes).max(bytes);
         }
     }
 
-    /// How far a sequence came, if it was begun.
-    pub(super) fn last_seq(&self, alias: u32) -> Option<u64> {
-        Some(self.aliases.get(&alias)?.last_seq)
+    /// The peer says where it goes on.
+    pub(crate) fn resumed(&mut self, resume: Resume) {
+        let sequence = self.sequences.get_mut(&resume.sequence);
+        if let Some(sequence) = sequence.filter(|it| it.epoch == resume.epoch)
+            && sequence.waits
+            && resume.next_seq > 0
+        {
+            sequence.waits = false;
+            // What is confirmed is not sent again, wherever the peer goes on.
+            sequence.last_seq = sequence.last_seq.max(resume.next_seq - 1);
+        }
     }
 
-    fn going_on(&mut self, alias: u32, record: &Record) -> &mut Sequence {
-        let sequence = self.aliases.get_mut(&alias).filter(|sequence| !sequence.ended);
+    /// The sequences that were sent, with their epochs, how far they came, and whether they
+    /// wait for a word.
+    pub(crate) fn of(&self, sequence: u64) -> Option<(u64, u64, bool)> {
+        self.sequences.get(&sequence).map(|it| (it.epoch, it.last_seq, it.waits))
+    }
+
+    fn going_on(&mut self, sequence: u64, record: &Record<'_>) -> &mut Sequence {
+        let sequence = self.sequences.get_mut(&sequence).filter(|it| !it.ended && !it.waits);
         sequence.unwrap_or_else(|| panic!("{record:?}: nothing was begun"))
     }
 }
 
-/// What may be under way before the first credit.
-const WINDOW: usize = 64;
+impl Sequence {
+    fn sample(&mut self, seq: u64, len: u64) {
+        match self.kind {
+            Kind::Stream => assert_eq!(seq, self.last_seq + 1, "a silent gap"),
+            _ => assert!(seq > self.last_seq, "{seq} after {}", self.last_seq),
+        }
+        self.last_seq = seq;
+        if self.kind == Kind::Stream {
+            self.unconfirmed.insert(seq, len);
+            let (samples, bytes) = (self.unconfirmed.len(), self.unconfirmed.values().sum::<u64>());
+            assert!(samples <= self.window.samples as usize, "{samples} samples unconfirmed");
+            let fits = bytes <= u64::from(self.window.bytes) || samples == 1;
+            assert!(fits, "{bytes} bytes unconfirmed");
+        }
+    }
+}

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use dse_core::data::{Begin, Body, Credit, DataFrame, End, EndReason, FrameWriter, Skip};
 use dse_core::node::plane::{LOOPBACK, LinkFault, Plane, PlaneConfig, PlaneRequest};
-use dse_core::node::{Overflow, Publisher, Subscriber};
+use dse_core::node::{Overflow, Publisher, PublisherOptions, Subscriber};
 use dse_core::protocol::{
-    Declaration, Incarnation, Key, KeyExpr, Kind, LinkId, NodeId, PeerInfo, Role, SubscriptionId,
+    Declaration, Incarnation, InterestOptions, Key, KeyExpr, Kind, LinkId, NodeId, PeerInfo, Role,
+    SubscriptionId,
 };
 use tokio::sync::mpsc;
 
 use super::lane::Wire;
+use super::peer::{Peer, key, peer};
 use super::told::{Sent, Stamp, Told};
 use crate::source::Source;
 
@@ -25,7 +25,7 @@ pub(super) struct Trial {
     publishers: BTreeMap<Key, Publisher>,
     /// How many samples the node has published.
     published: u64,
-    subscribers: Vec<(Subscriber, Told)>,
+    subscribers: Vec<(Subscriber, Told, InterestOptions)>,
     subscriptions: u64,
     line: Option<Line>,
     links: u64,
@@ -34,13 +34,11 @@ pub(super) struct Trial {
 /// A link with the peer.
 struct Line {
     link: LinkId,
-    incarnation: Incarnation,
     /// From the peer to the node, and back.
     to_node: Wire,
     to_peer: Wire,
     sent: Sent,
-    /// The peer's own sequences by alias: of which key, and how far they came.
-    begun: BTreeMap<u32, (Key, u64)>,
+    peer: Peer,
 }
 
 impl Trial {
@@ -105,8 +103,8 @@ impl Trial {
         crate::tell(|| format!("{link:?} opens with {incarnation:?}"));
         let info = PeerInfo::new(peer(), incarnation, Role::Member);
         self.plane.link_opened(link, info, to_peer.sender(), to_node.receiver(), || {});
-        let (sent, begun) = (Sent::default(), BTreeMap::new());
-        self.line = Some(Line { link, incarnation, to_node, to_peer, sent, begun });
+        let (sent, peer) = (Sent::default(), Peer::new(incarnation));
+        self.line = Some(Line { link, to_node, to_peer, sent, peer });
     }
 
     fn link_down(&mut self, graceful: bool) {
@@ -122,28 +120,15 @@ impl Trial {
 
     fn records(&mut self, source: &mut Source<'_>) {
         let Some(line) = &mut self.line else { return };
-        let mut frame = FrameWriter::new();
-        for _ in 0..=source.below(4) {
-            line.record(source, &mut frame);
+        if let Some(frame) = line.peer.frame(source, &mut line.sent) {
+            line.to_node.put(frame);
         }
-        let Some(mut frame) = frame.take() else { return };
-        crate::tell(|| {
-            let records: Vec<_> = frame.clone().records().collect();
-            format!("the peer sends {records:?}")
-        });
-        // As a transport receives it.
-        if source.once_in(2) {
-            let wire = frame.into_wire(64).concat();
-            frame = DataFrame::from_wire(wire.into()).expect("a frame that was written");
-        }
-        line.to_node.put(frame);
     }
 
     fn noise(&mut self, source: &mut Source<'_>) {
-        let Some(line) = &self.line else { return };
-        let head = Bytes::from(source.bytes(24));
-        crate::tell(|| format!("the peer sends a head of {head:?}"));
-        line.to_node.put(DataFrame { head, body: Body::Whole(source.bytes(16).into()) });
+        if let Some(line) = &self.line {
+            line.to_node.put(Peer::noise(source));
+        }
     }
 
     fn subscribe(&mut self, source: &mut Source<'_>) {
@@ -153,16 +138,21 @@ impl Trial {
         self.subscriptions += 1;
         let keys = KeyExpr::new(source.pick(&["**", "a", "*/b", "c/**"])).expect("a pattern");
         let capacity = source.pick(&[65_536, 1, 20]);
-        crate::tell(|| format!("a subscription to {keys} of {capacity}"));
+        let options = interest_options(source);
+        crate::tell(|| format!("a subscription to {keys} of {capacity}, {options:?}"));
         let id = SubscriptionId(self.subscriptions);
-        self.subscribers.push((self.plane.subscribe(id, keys, capacity), Told::default()));
+        let subscriber = self.plane.subscribe(id, keys, options, capacity);
+        self.subscribers.push((subscriber, Told::default(), options));
     }
 
     fn take(&mut self, most: usize) {
-        for (subscriber, told) in &mut self.subscribers {
+        for (subscriber, told, options) in &mut self.subscribers {
             for delivery in std::iter::from_fn(|| subscriber.try_recv()).take(most) {
                 crate::tell(|| format!("    taken: {delivery:?}"));
-                told.note(&delivery);
+                // With an interval what lies between is left out untold.
+                if options.min_interval.is_zero() {
+                    told.note(&delivery);
+                }
             }
         }
     }
@@ -172,16 +162,18 @@ impl Trial {
         self.take(usize::MAX);
         crate::tell(|| "the peer is forgotten".into());
         self.plane.peer_forgotten(&peer());
-        self.subscribers.iter_mut().for_each(|(_, told)| told.forget(&peer()));
+        self.subscribers.iter_mut().for_each(|(_, told, _)| told.forget(&peer()));
     }
 
     fn register(&mut self, source: &mut Source<'_>) {
         let kind = source.pick(&[Kind::Stream, Kind::State]);
         let overflows = [Overflow::Block, Overflow::DropOldest, Overflow::DropNewest];
-        let (overflow, history) = (source.pick(&overflows), source.pick(&[0, 3]));
+        let mut options = PublisherOptions::default();
+        (options.overflow, options.history) = (source.pick(&overflows), source.pick(&[0, 3]));
+        let overflow = options.overflow;
         let declaration = Declaration::new(key(source), kind, "");
         let key = declaration.key.clone();
-        if let Some(publisher) = self.plane.register(declaration, overflow, history) {
+        if let Some(publisher) = self.plane.register(declaration, options) {
             crate::tell(|| format!("a publisher of {key}: {kind:?}, {overflow:?}"));
             self.publishers.insert(key, publisher);
         }
@@ -210,7 +202,7 @@ impl Trial {
         let (link, key, wanted) = (peer.unwrap_or(LOOPBACK), key(source), !source.once_in(4));
         crate::tell(|| format!("{link:?} wants {key}: {wanted}"));
         match wanted {
-            true => self.plane.route_added(&key, link),
+            true => self.plane.route_added(&key, link, interest_options(source)),
             false => self.plane.route_removed(&key, link),
         }
     }
@@ -234,11 +226,7 @@ impl Trial {
     fn hear(&mut self) {
         let Some(line) = &mut self.line else { return };
         while let Some(frame) = line.to_peer.take() {
-            for record in frame.records() {
-                let record = record.expect("the node sends what can be read");
-                crate::tell(|| format!("    sent: {record:?}"));
-                line.sent.note(&record);
-            }
+            line.sent.note(&frame);
         }
     }
 
@@ -253,86 +241,13 @@ impl Trial {
     }
 }
 
-impl Line {
-    /// A record, mostly one that fits.
-    fn record(&mut self, source: &mut Source<'_>, frame: &mut FrameWriter) {
-        let alias =
-            if source.once_in(24) { source.number() as u32 } else { source.below(3) as u32 };
-        let begun = self.begun.get(&alias).cloned();
-        let (of, last) = begun.map_or((None, 0), |(key, last)| (Some(key), last));
-        match source.below(8) {
-            0 | 1 => {
-                let next_seq = self.number(source, last);
-                let begin = self.begin(source, alias, next_seq);
-                self.begun.insert(alias, (begin.key.clone(), next_seq.saturating_sub(1)));
-                frame.begin(&begin);
-            }
-            2..=4 => {
-                let seq = self.number(source, last);
-                self.come_to(alias, seq);
-                let len = source.pick(&[4, 0, 200, 70_000]);
-                let stamp = of.map(|key| Stamp { key, number: seq });
-                let payload = stamp.map_or_else(Bytes::new, |stamp| stamp.payload(len));
-                frame.sample(alias, seq, source.number(), payload);
-            }
-            5 => {
-                let next_seq = self.number(source, last);
-                self.come_to(alias, next_seq.saturating_sub(1));
-                frame.skip(Skip { alias, next_seq });
-            }
-            6 => {
-                let last_seq = if source.once_in(4) { source.number() } else { last };
-                let reason = source.pick(&[EndReason::Closed, EndReason::NoInterest]);
-                self.come_to(alias, last_seq);
-                frame.end(End { alias, last_seq, reason });
-            }
-            _ => {
-                let sent = self.sent.last_seq(alias).unwrap_or(0);
-                let less = source.below(3) as u64;
-                let consumed_seq =
-                    if source.once_in(12) { source.number() } else { sent.saturating_sub(less) };
-                let window = source.pick(&[64, 0, 1, 65_536, u32::MAX]);
-                let credit = Credit { alias, consumed_seq, window };
-                self.sent.credited(credit);
-                frame.credit(credit);
-            }
-        }
+pub(crate) fn interest_options(source: &mut Source<'_>) -> InterestOptions {
+    let mut options = InterestOptions::default();
+    if source.once_in(4) {
+        options.never_wait = source.once_in(2);
+        options.min_interval = Duration::from_millis(source.pick(&[0, 5, 1000]));
     }
-
-    fn come_to(&mut self, alias: u32, seq: u64) {
-        if let Some((_, last)) = self.begun.get_mut(&alias) {
-            *last = seq;
-        }
-    }
-
-    fn begin(&self, source: &mut Source<'_>, alias: u32, next_seq: u64) -> Begin {
-        let odd = source.once_in(32);
-        Begin {
-            alias,
-            key: key(source),
-            kind: source.pick(&[Kind::Stream, Kind::State, Kind::Table, Kind::Service]),
-            encoding: if odd { "x".repeat(200).into() } else { "".into() },
-            incarnation: if odd { Incarnation(9) } else { self.incarnation },
-            next_seq,
-        }
-    }
-
-    /// Mostly the one after this, or a little more.
-    fn number(&self, source: &mut Source<'_>, last: u64) -> u64 {
-        match source.below(8) {
-            0 => source.number(),
-            1 => last.saturating_add(source.below(4) as u64),
-            _ => last.saturating_add(1),
-        }
-    }
-}
-
-pub(super) fn peer() -> NodeId {
-    NodeId::new("peer").expect("a node id")
-}
-
-fn key(source: &mut Source<'_>) -> Key {
-    Key::new(source.pick(&["a", "a/b", "c/d", "c"])).expect("a key")
+    options
 }
 
 const MOST_SUBSCRIBERS: usize = 4;

@@ -11,7 +11,9 @@ use bytes::{Buf, Bytes};
 
 use super::lane::Lane;
 use super::outlet::{NoDriver, Outlet};
-use super::{Activity, BEAT, Common, Ending, LinkEventKind, MESSAGE, PING, PONG, Shared, cost};
+use super::{
+    Activity, BEAT, Common, Ending, LinkEventKind, MESSAGE, PING, PONG, Shared, SkippedFrames, cost,
+};
 use crate::node::limits::DATA_LANE_LOST_TIMEOUT;
 use crate::node::probe::{Act, ProbeConfig, Prober, lazy_every};
 use crate::protocol::Instant;
@@ -33,6 +35,7 @@ pub(super) struct Supervisor {
     activity: Arc<Activity>,
     probe: ProbeConfig,
     links: Counted,
+    skipped: Arc<SkippedFrames>,
     doomed: Option<Doomed>,
 }
 
@@ -63,6 +66,7 @@ impl Supervisor {
             activity,
             probe,
             links: Counted::new(common.count.clone()),
+            skipped: common.skipped.clone(),
             doomed: None,
         }
     }
@@ -165,28 +169,42 @@ impl Supervisor {
         self.activity.mark();
         let now = self.activity.heard_at();
         for mut frame in self.received.drain(..) {
-            match (frame.first().copied(), frame.len()) {
-                (Some(MESSAGE), _) => {
+            let more = match *frame {
+                [MESSAGE, ..] => {
                     frame.advance(1);
                     self.inbox_bytes += cost(&frame);
                     self.inbox.push_back(LinkEventKind::Message(frame));
+                    continue;
                 }
-                (Some(PING), 2) => self.lane.pong = Some(frame[1]),
-                (Some(BEAT), 3) => {
-                    let next_ms = u16::from_be_bytes([frame[1], frame[2]]);
+                [PING, id, ref more @ ..] => {
+                    self.lane.pong = Some(id);
+                    more
+                }
+                [BEAT, high, low, ref more @ ..] => {
+                    let next_ms = u16::from_be_bytes([high, low]);
                     self.prober.beat(Duration::from_millis(next_ms.into()), now);
+                    more
                 }
-                (Some(PONG), 2) => {
-                    if let Some(rtt) = self.prober.pong(frame[1], now) {
+                [PONG, id, ref more @ ..] => {
+                    if let Some(rtt) = self.prober.pong(id, now) {
                         self.shared.note_rtt(rtt);
                     }
+                    more
                 }
-                (kind, len) => {
-                    let kind = kind.map_or("no type".into(), |kind| format!("type {kind}"));
+                [] => return Err("malformed input: an empty control frame".into()),
+                [kind @ (PING | BEAT | PONG), ..] => {
+                    let len = frame.len();
                     return Err(format!(
-                        "malformed input: a control frame of {len} bytes and {kind}"
+                        "malformed input: a control frame of {len} bytes and type {kind}"
                     ));
                 }
+                [..] => {
+                    self.skipped.frames.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+            };
+            if !more.is_empty() {
+                self.skipped.fields.fetch_add(1, Ordering::Relaxed);
             }
         }
         Ok(())

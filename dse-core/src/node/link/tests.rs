@@ -304,16 +304,39 @@ async fn what_came_before_the_fall_is_delivered_before_it() {
 #[tokio::test(start_paused = true)]
 async fn what_is_no_frame_takes_the_link_down() {
     for (frame, text) in [
-        (&b""[..], "malformed input: a control frame of 0 bytes and no type"),
+        (&b""[..], "malformed input: an empty control frame"),
         (b"\x01", "malformed input: a control frame of 1 bytes and type 1"),
-        (b"\x02ab", "malformed input: a control frame of 3 bytes and type 2"),
+        (b"\x02", "malformed input: a control frame of 1 bytes and type 2"),
         (b"\x03a", "malformed input: a control frame of 2 bytes and type 3"),
-        (b"\x09abc", "malformed input: a control frame of 4 bytes and type 9"),
     ] {
         let mut trial = Trial::new(8).await;
         trial.wire.comes(frame);
         assert_eq!(trial.next().await.1, LinkEventKind::Down(text.into()));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_later_version_sends_is_skipped_and_counted() {
+    let (events, mut taken) = mpsc::channel(8);
+    let common = Common::new(ProbeConfig::default(), QUEUE_BYTES, events);
+    let (wire, handle) = Trial::link(&common).await;
+    for kind in BEAT + 1..=u8::MAX {
+        wire.comes(&[kind]);
+        wire.comes(&[kind, 1, 2, 3]);
+        settle().await;
+    }
+    assert_eq!((common.skipped().frames(), common.skipped().fields()), (2 * 252, 0));
+    assert!(wire.sent().is_empty(), "who hears does not ping");
+    for longer in [&[PONG, 1, 9][..], &[PING, 77, 9, 9], &[BEAT, 5, 220, 9], b"\0message"] {
+        wire.comes(longer);
+        settle().await;
+    }
+    assert_eq!((common.skipped().frames(), common.skipped().fields()), (2 * 252, 3));
+    assert!(handle.rtt().is_some(), "a longer pong is one");
+    assert_eq!(wire.sent(), [&[PONG, 77][..]], "a longer ping is one");
+    let event = taken.try_recv().expect("a message came");
+    assert_eq!(event.kind, Trial::message("message"));
+    assert!(taken.try_recv().is_err(), "the link stands");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,41 +1,60 @@
-//! The publishers and subscriptions of this node, and how those find each other.
+//! The publications and subscriptions of this node, and how those find each other.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use super::account::{Share, TapCell};
+use super::clock::{Clock, unix_ns};
 use super::counters::Counters;
 use super::limits::RETIRED_KEYS;
 use super::link::{Closing, Link};
-use super::queue::Queue;
-use super::sequencer::Sequencer;
-use super::{PlaneConfig, PlaneRequest, Table, lock};
-use crate::node::publisher::{Overflow, Publisher};
+use super::lock::Lock;
+use super::publication::{Publication, policy};
+use super::reader::PeerSequences;
+use super::{PlaneConfig, PlaneRequest};
+use crate::data::Origin;
+use crate::data::receive::{Item, Wanted};
+use crate::data::send::SequenceConfig;
+use crate::node::publisher::{Publisher, PublisherOptions};
 use crate::node::subscriber::Subscriber;
-use crate::protocol::{Declaration, Key, KeyExpr, NodeId, SubscriptionId};
+use crate::protocol::{
+    Declaration, Incarnation, InterestOptions, Key, KeyExpr, NodeId, SubscriptionId,
+};
+
+pub(super) type Table = Arc<[Arc<Subscription>]>;
 
 /// A subscription of this node.
 pub(super) struct Subscription {
-    pub(super) id: SubscriptionId,
-    pub(super) keys: KeyExpr,
-    pub(super) queue: Arc<Queue>,
+    pub(super) wanted: Wanted,
+    share: Arc<Share>,
+    items: mpsc::UnboundedSender<Item<Arc<TapCell>>>,
 }
 
 /// What publishers and subscribers of this node share. No sample passes through it.
 pub(in crate::node) struct Hub {
-    counters: Arc<Counters>,
+    config: PlaneConfig,
+    clock: Clock,
+    pub(in crate::node) counters: Arc<Counters>,
     requests: mpsc::UnboundedSender<PlaneRequest>,
     /// What is published here and wanted here goes over this link.
     loopback: Arc<Link>,
-    registry: Mutex<Registry>,
-    /// The subscriptions. Changed under the registry's lock only.
+    registry: Lock<Registry>,
+    /// The subscriptions, in the order of their ids. Changed under the registry's lock only.
     table: watch::Sender<Table>,
+    /// How many sequences come in on the node: they share what it grants.
+    pub(super) sequences: AtomicUsize,
+    /// How far the sequences of each peer came in, until it is forgotten.
+    peers: Lock<BTreeMap<NodeId, Arc<PeerSequences>>>,
 }
 
 #[derive(Default)]
 struct Registry {
-    publishers: BTreeMap<Key, Arc<Sequencer>>,
+    publications: BTreeMap<Key, Arc<Publication>>,
+    last_sequence: u64,
     /// Where the sequences of keys ended that are not published any more: one that is
     /// published again goes on from there.
     retired: BTreeMap<Key, u64>,
@@ -46,51 +65,79 @@ struct Registry {
 
 impl Hub {
     pub(super) fn new(
+        config: PlaneConfig,
+        clock: Clock,
         loopback: Arc<Link>,
         counters: Arc<Counters>,
         requests: mpsc::UnboundedSender<PlaneRequest>,
     ) -> Arc<Self> {
-        let table = watch::Sender::new(Table::default());
-        Arc::new(Self { counters, requests, loopback, registry: Mutex::default(), table })
+        Arc::new(Self {
+            config,
+            clock,
+            counters,
+            requests,
+            loopback,
+            registry: Lock::default(),
+            table: watch::Sender::new(Table::default()),
+            sequences: AtomicUsize::new(0),
+            peers: Lock::new(BTreeMap::new()),
+        })
+    }
+
+    /// How long one subscription may hold up another here: well before their publisher gives
+    /// both up.
+    pub(super) fn hold_limit(&self) -> Duration {
+        self.config.stall_timeout / 2
+    }
+
+    pub(in crate::node) fn clock(&self) -> Clock {
+        self.clock
     }
 
     pub(super) fn register(
         self: &Arc<Self>,
         declaration: Declaration,
-        overflow: Overflow,
-        history: usize,
-        config: &PlaneConfig,
+        options: PublisherOptions,
     ) -> Option<Publisher> {
-        let mut registry = lock(&self.registry);
-        if registry.publishers.contains_key(&declaration.key) {
+        let mut registry = self.registry.lock();
+        if registry.publications.contains_key(&declaration.key) {
             return None;
         }
-        let key = declaration.key.clone();
-        let last_seq = registry.retired.remove(&key).unwrap_or(registry.retired_below);
-        let counters = Arc::clone(&self.counters);
-        let sequencer =
-            Arc::new(Sequencer::new(declaration, overflow, history, last_seq, config, counters));
+        let Declaration { key, kind, encoding, .. } = declaration;
+        registry.last_sequence += 1;
+        let (node, incarnation) = (self.config.node.clone(), self.config.incarnation);
+        let origin = Arc::new(Origin::new(node, key.clone(), incarnation, kind, encoding));
+        let mut config = SequenceConfig::new(registry.last_sequence, origin);
+        config.policy = policy(kind, options.overflow);
+        config.class = options.class;
+        config.history = options.history;
+        config.lifetime = options.expires;
+        config.stall_timeout = options.stall_timeout.unwrap_or(self.config.stall_timeout);
+        config.min_rate = options.min_rate;
+        config.last_seq = registry.retired.remove(&key).unwrap_or(registry.retired_below);
+        config.base_time_ns = unix_ns();
+        let publication = Publication::new(config, self.clock, Arc::clone(&self.counters));
         if registry.stopped {
-            sequencer.shut();
+            publication.close();
         }
-        if self.table.borrow().iter().any(|subscription| subscription.keys.matches(&key)) {
-            sequencer.change_route(&self.loopback, true);
+        if let Some(options) = wanted_here(&self.table.borrow(), &key) {
+            publication.attach(&self.loopback, options);
         }
-        registry.publishers.insert(key, Arc::clone(&sequencer));
-        Some(Publisher::new(sequencer, Arc::clone(self)))
+        registry.publications.insert(key, Arc::clone(&publication));
+        Some(Publisher::new(publication, Arc::clone(self)))
     }
 
-    /// A publisher was shut for good.
-    pub(in crate::node) fn retire(&self, sequencer: &Sequencer) {
-        let last_seq = sequencer.last_seq();
-        let mut registry = lock(&self.registry);
-        registry.publishers.remove(&sequencer.key);
+    /// A publisher is gone for good.
+    pub(in crate::node) fn retire(&self, publication: &Publication) {
+        let last_seq = publication.last_seq();
+        let mut registry = self.registry.lock();
+        registry.publications.remove(&publication.origin.key);
         if registry.retired.len() == RETIRED_KEYS {
             let forgotten = std::mem::take(&mut registry.retired);
             let highest = forgotten.into_values().max().unwrap_or(0);
             registry.retired_below = registry.retired_below.max(highest);
         }
-        registry.retired.insert(sequencer.key.clone(), last_seq);
+        registry.retired.insert(publication.origin.key.clone(), last_seq);
     }
 
     pub(in crate::node) fn request(&self, request: PlaneRequest) {
@@ -98,47 +145,62 @@ impl Hub {
         let _ = self.requests.send(request);
     }
 
-    pub(super) fn sequencer(&self, key: &Key) -> Option<Arc<Sequencer>> {
-        lock(&self.registry).publishers.get(key).cloned()
+    pub(super) fn publication(&self, key: &Key) -> Option<Arc<Publication>> {
+        self.registry.lock().publications.get(key).cloned()
+    }
+
+    pub(super) fn publications(&self) -> Vec<Arc<Publication>> {
+        self.registry.lock().publications.values().cloned().collect()
     }
 
     pub(super) fn subscribe(
         self: &Arc<Self>,
         id: SubscriptionId,
         keys: KeyExpr,
+        options: InterestOptions,
         capacity: usize,
     ) -> Subscriber {
-        let queue = Arc::new(Queue::new(capacity, Arc::clone(&self.counters)));
-        let subscription =
-            Arc::new(Subscription { id, keys: keys.clone(), queue: Arc::clone(&queue) });
-        let registry = lock(&self.registry);
-        if registry.stopped {
-            queue.end();
+        let (items, queue) = mpsc::unbounded_channel();
+        let share = Arc::new(Share { capacity: capacity.max(1), taps: AtomicUsize::new(0) });
+        let wanted = Wanted { id, keys: keys.clone(), options };
+        let registry = self.registry.lock();
+        if !registry.stopped {
+            let subscription = Arc::new(Subscription { wanted, share, items });
+            self.table.send_modify(|table| {
+                let mut all: Vec<_> = table.iter().cloned().chain([subscription]).collect();
+                all.sort_by_key(|it| it.wanted.id);
+                *table = all.into();
+            });
         }
-        self.table.send_modify(|table| {
-            *table = table.iter().cloned().chain([subscription]).collect();
-        });
-        for (key, sequencer) in &registry.publishers {
-            if keys.matches(key) {
-                sequencer.change_route(&self.loopback, true);
-            }
-        }
-        Subscriber::new(id, queue, Arc::clone(self))
+        self.update_loopback(&registry, &keys);
+        Subscriber::new(id, options, queue, Arc::clone(self))
     }
 
     pub(in crate::node) fn unsubscribe(&self, id: SubscriptionId) {
-        let registry = lock(&self.registry);
+        let registry = self.registry.lock();
         let mut gone = None;
         self.table.send_modify(|table| {
-            gone = table.iter().find(|subscription| subscription.id == id).cloned();
-            *table = table.iter().filter(|subscription| subscription.id != id).cloned().collect();
+            gone = table.iter().find(|it| it.wanted.id == id).cloned();
+            *table = table.iter().filter(|it| it.wanted.id != id).cloned().collect();
         });
-        let Some(gone) = gone else { return };
+        if let Some(gone) = gone {
+            self.update_loopback(&registry, &gone.wanted.keys);
+        }
+    }
+
+    /// What of this node's keys is wanted here has changed, of those that match.
+    fn update_loopback(&self, registry: &Registry, keys: &KeyExpr) {
         let table = Arc::clone(&self.table.borrow());
-        for (key, sequencer) in &registry.publishers {
-            let wanted = || table.iter().any(|subscription| subscription.keys.matches(key));
-            if gone.keys.matches(key) && !wanted() {
-                sequencer.change_route(&self.loopback, false);
+        for (key, publication) in &registry.publications {
+            if !keys.matches(key) {
+                continue;
+            }
+            match wanted_here(&table, key) {
+                Some(options) => {
+                    publication.attach(&self.loopback, options);
+                    publication.set_options(self.loopback.id, options);
+                }
+                None => publication.withdraw(self.loopback.id),
             }
         }
     }
@@ -147,28 +209,73 @@ impl Hub {
         self.table.subscribe()
     }
 
-    pub(super) fn forget(&self, node: &NodeId) {
-        for subscription in self.table.borrow().iter() {
-            subscription.queue.forget(node);
+    /// Is there still such a subscription?
+    pub(super) fn lives(&self, id: SubscriptionId) -> bool {
+        find(&self.table.borrow(), id).is_some()
+    }
+
+    pub(super) fn share_of(&self, id: SubscriptionId) -> Arc<Share> {
+        match find(&self.table.borrow(), id) {
+            Some(subscription) => Arc::clone(&subscription.share),
+            // It was dropped a moment ago.
+            None => Arc::new(Share { capacity: 1, taps: AtomicUsize::new(0) }),
         }
     }
 
-    /// Ends all publishers, and returns them.
-    pub(super) fn shut(&self) -> Vec<Arc<Sequencer>> {
-        let publishers: Vec<_> = lock(&self.registry).publishers.values().cloned().collect();
-        for publisher in &publishers {
-            publisher.shut();
+    /// How far the sequences of an instance of a peer came in.
+    pub(super) fn peer(&self, node: &NodeId, incarnation: Incarnation) -> Arc<PeerSequences> {
+        let mut peers = self.peers.lock();
+        let peer = peers.entry(node.clone()).or_insert_with(|| PeerSequences::new(incarnation));
+        if peer.incarnation != incarnation {
+            *peer = PeerSequences::new(incarnation);
         }
-        publishers
+        Arc::clone(peer)
+    }
+
+    /// A peer is forgotten.
+    pub(super) fn forget(&self, node: &NodeId) {
+        self.peers.lock().remove(node);
+        for subscription in self.table.borrow().iter() {
+            let _ = subscription.items.send(Item::Forget { node: node.clone() });
+        }
+    }
+
+    /// A peer exposes a key no more.
+    pub(super) fn undeclared(&self, node: &NodeId, key: &Key) {
+        for subscription in self.table.borrow().iter() {
+            if subscription.wanted.keys.matches(key) {
+                let item = Item::Undeclared { node: node.clone(), key: key.clone() };
+                let _ = subscription.items.send(item);
+            }
+        }
     }
 
     /// The node is gone.
     pub(super) fn stop(&self) {
-        lock(&self.registry).stopped = true;
-        self.shut();
+        let mut registry = self.registry.lock();
+        registry.stopped = true;
+        registry.publications.values().for_each(|publication| publication.close());
+        drop(registry);
         self.loopback.close(Closing::Gone);
-        for subscription in self.table.borrow().iter() {
-            subscription.queue.end();
-        }
+        // Subscriptions end with the senders of their items.
+        self.table.send_replace(Table::default());
     }
+}
+
+/// Hands something to a subscription, unless it was dropped.
+pub(super) fn deliver(table: &Table, id: SubscriptionId, item: Item<Arc<TapCell>>) {
+    if let Some(subscription) = find(table, id) {
+        let _ = subscription.items.send(item);
+    }
+}
+
+fn find(table: &Table, id: SubscriptionId) -> Option<&Arc<Subscription>> {
+    let place = table.binary_search_by_key(&id, |it| it.wanted.id).ok()?;
+    table.get(place)
+}
+
+/// What the subscriptions here ask together of a key, if one of them is for it.
+fn wanted_here(table: &Table, key: &Key) -> Option<InterestOptions> {
+    let wanted = table.iter().filter(|it| it.wanted.keys.matches(key));
+    wanted.map(|it| it.wanted.options).reduce(InterestOptions::merge)
 }

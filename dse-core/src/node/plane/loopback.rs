@@ -2,12 +2,13 @@
 //! same way as everything else.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::limits::{FRAME_BYTES, LOOPBACK_BYTES};
-use super::lock;
+use super::limits::LOOPBACK_BYTES;
+use super::lock::Lock;
 use crate::data::DataFrame;
+use crate::data::limits::FRAME_BYTES;
 use crate::transport::{DataReceiver, DataSender, TransportError};
 
 /// Both halves of a lane within this process.
@@ -21,7 +22,7 @@ struct Receiver(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    state: Mutex<State>,
+    state: Lock<State>,
 }
 
 #[derive(Default)]
@@ -39,7 +40,7 @@ impl DataSender for Sender {
         cx: &mut Context<'_>,
         frame: &mut Option<DataFrame>,
     ) -> Poll<Result<(), TransportError>> {
-        let mut state = lock(&self.0.state);
+        let mut state = self.0.state.lock();
         if state.closed {
             return Poll::Ready(Err(closed()));
         }
@@ -60,7 +61,7 @@ impl DataSender for Sender {
 
 impl DataReceiver for Receiver {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<DataFrame, TransportError>> {
-        let mut state = lock(&self.0.state);
+        let mut state = self.0.state.lock();
         if let Some(frame) = state.frames.pop_front() {
             state.bytes -= frame.wire_len();
             if let Some(sender) = state.sender.take() {
@@ -90,7 +91,7 @@ impl Drop for Receiver {
 
 impl Shared {
     fn close(&self) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.closed = true;
         for half in [state.sender.take(), state.receiver.take()].into_iter().flatten() {
             half.wake();

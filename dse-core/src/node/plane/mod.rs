@@ -1,57 +1,76 @@
-//! The data plane: all between [`Publisher::publish`] and the data lanes of links, and
-//! from there to [`Subscriber::recv`](super::Subscriber::recv).
+//! The data plane: locks and tasks around the machines of [`data`](crate::data), between
+//! [`Publisher::publish`](super::Publisher::publish) and the data lanes of links, and from there
+//! to [`Subscriber::recv`](super::Subscriber::recv).
 //!
 //! ```text
-//! Publisher ─ Sequencer ─ Route ┐                    ┌ Stage ─ Queue ─ Subscriber
-//!   numbers, keeps,   a Flow:   ├ outbox ─ Writer ≈≈ Reader ┤
-//!   distributes       credit    ┘  (Link)            └ Inlet ─ Tap ─ Meter ─ credit ─ outbox
+//! Publisher ─ Publication ─ token ─ Writer ≈≈ Reader ─ item ─ Subscriber
+//!              (Sequence)         (LinkSchedule) (LinkReceiver)  (Feed)
+//!                    └──────────── credit ◄──────── AccountCell ◄──┘
 //! ```
 //!
-//! It is public for its tests and its benchmark; applications use
-//! [`Node`](super::Node).
+//! # Locks
+//!
+//! | lock | who takes it | for how long |
+//! |---|---|---|
+//! | `Publication::state` | its publisher; the writer of a link, for a pull; the reader of a link, for a credit; the driver, when a route begins or ends | an append; the encoding of one turn (256 KiB at most); O(log routes) |
+//! | `Link::writer` | its writing task; a publisher in its place, if nobody holds it | a frame, without the transport's wait |
+//! | `Link::publications` | the driver, when a route begins; the reader, for a credit | one look-up |
+//! | `AccountCell::ledger` | the writer, to make a credit; a tap that begins or ends | O(subscriptions of the node) |
+//! | `TapCell::slot` | the reader, with a state's value; its application | one exchange |
+//! | `Hub::registry` | whoever makes or ends a publisher or subscription; the driver | O(publishers of the node) |
+//! | `Hub::peers`, `PeerSequences::sequences`, `Progress::fed` | the reader, when a sequence begins | one look-up |
+//!
+//! Order: `registry`, `writer`, `state`, `publications`; and `ledger` alone. Nothing waits while
+//! it holds one. A lone sample takes three: `state` to append, `writer`, `state` to pull. On its
+//! way to the application it takes none: items and tokens travel in channels without locks of
+//! ours.
+//!
+//! The plane is public for its tests and its benchmark; applications use [`Node`](super::Node).
 
+mod account;
+mod clock;
 mod counters;
-mod flow;
 mod hub;
-mod inlet;
 pub(super) mod limits;
 mod link;
+mod lock;
 mod loopback;
-mod meter;
-mod patience;
-pub(super) mod queue;
+mod publication;
 mod reader;
-mod receipts;
-mod route;
-pub(super) mod sequencer;
-mod stage;
-mod standing;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+pub(super) use account::TapCell;
+pub(super) use clock::Clock;
 pub use counters::PlaneCounters;
 pub(super) use counters::count;
 pub(super) use hub::Hub;
-pub(super) use meter::Tap;
-pub use reader::{LaneError, RecordFault};
-pub(super) use route::{Errand, Stamped};
+pub use lock::locks_taken;
+pub(super) use publication::Publication;
+pub use publication::Waiter;
+pub use reader::LaneError;
 
 use counters::Counters;
-use hub::Subscription;
+use limits::CLOSE_TIMEOUT;
 use link::{Closing, Link};
-use reader::Reader;
-use writer::Writer;
+use lock::Lock;
+use reader::{PeerSequences, Reader};
 
-use super::publisher::{Overflow, Publisher};
+use super::publisher::{Publisher, PublisherOptions};
 use super::subscriber::Subscriber;
 use crate::protocol::{
-    Declaration, Incarnation, Key, KeyExpr, LinkId, NodeId, PeerInfo, SubscriptionId,
+    Declaration, Incarnation, InterestOptions, Key, KeyExpr, LinkId, NodeId, PeerInfo,
+    SubscriptionId,
 };
 use crate::transport::{DataReceiver, DataSender};
 
@@ -65,7 +84,7 @@ pub struct PlaneConfig {
     pub node: NodeId,
     /// This start's incarnation.
     pub incarnation: Incarnation,
-    /// How long a publisher waits for one subscriber within any 10 s.
+    /// For how long a publisher waits for a subscriber that makes no progress.
     pub stall_timeout: Duration,
 }
 
@@ -92,15 +111,14 @@ pub enum PlaneRequest {
     Undeclare(Key),
 }
 
-type Table = Arc<[Arc<Subscription>]>;
-
 /// The data plane of one node.
 pub struct Plane {
     config: PlaneConfig,
+    clock: Clock,
     counters: Arc<Counters>,
     faults: mpsc::Sender<LinkFault>,
     hub: Arc<Hub>,
-    links: Mutex<Links>,
+    links: Lock<Links>,
 }
 
 #[derive(Default)]
@@ -122,16 +140,17 @@ impl Plane {
         faults: mpsc::Sender<LinkFault>,
         requests: mpsc::UnboundedSender<PlaneRequest>,
     ) -> Arc<Self> {
-        let counters = Arc::<Counters>::default();
-        let PlaneConfig { node, incarnation, .. } = config.clone();
-        // What a node sends itself counts as neither sent nor received.
+        let (clock, counters) = (Clock::new(), Arc::<Counters>::default());
+        let me = (config.node.clone(), config.incarnation);
         let (sender, receiver) = loopback::lane();
-        let writer = Writer::new(sender, config.stall_timeout);
-        let loopback = Link::new(LOOPBACK, 0, node, incarnation, Arc::default(), writer);
-        let loopback = Arc::new(loopback);
-        let hub = Hub::new(Arc::clone(&loopback), Arc::clone(&counters), requests);
-        let plane = Arc::new(Self { config, counters, faults, hub, links: Mutex::default() });
-        plane.spawn_lanes(loopback, receiver, Box::new(|| {}));
+        // What a node sends itself counts as neither sent nor received.
+        let loopback = Link::new(LOOPBACK, 0, me.clone(), Arc::default(), clock, sender);
+        let link = Arc::clone(&loopback);
+        let hub = Hub::new(config.clone(), clock, link, Arc::clone(&counters), requests);
+        let peer = PeerSequences::new(config.incarnation);
+        let links = Lock::default();
+        let plane = Arc::new(Self { config, clock, counters, faults, hub, links });
+        plane.spawn_lanes(loopback, peer, receiver, Box::new(|| {}));
         plane
     }
 
@@ -144,26 +163,28 @@ impl Plane {
         receiver: Box<dyn DataReceiver>,
         heard: impl Fn() + Send + 'static,
     ) {
+        let PeerInfo { node, incarnation, .. } = peer;
+        let sequences = self.hub.peer(&node, incarnation);
         let counters = Arc::clone(&self.counters);
-        let writer = Writer::new(sender, self.config.stall_timeout);
         let opened = {
-            let mut links = lock(&self.links);
+            let mut links = self.links.lock();
             links.opened += 1;
-            let PeerInfo { node, incarnation, .. } = peer;
-            let opened = Link::new(link, links.opened, node, incarnation, counters, writer);
-            let opened = Arc::new(opened);
+            let order = links.opened;
+            let opened = Link::new(link, order, (node, incarnation), counters, self.clock, sender);
             links.up.insert(link, Arc::clone(&opened));
             opened
         };
-        self.spawn_lanes(opened, receiver, Box::new(heard));
+        self.spawn_lanes(opened, sequences, receiver, Box::new(heard));
     }
 
-    /// A link is no more. Where the peer has left gracefully, what it sent before is still
+    /// A link is no more. Where the peer has left in order, what it sent before is still
     /// read, for a bounded time.
-    pub fn link_closed(&self, link: LinkId, graceful: bool) {
-        let mut links = lock(&self.links);
+    pub fn link_closed(&self, link: LinkId, left: bool) {
+        let mut links = self.links.lock();
         if let Some(closed) = links.up.remove(&link) {
-            closed.close(if graceful { Closing::Draining } else { Closing::Gone });
+            let later = |it: &&Arc<Link>| it.node == closed.node && it.order > closed.order;
+            closed.replaced.store(links.up.values().any(|it| later(&it)), Relaxed);
+            closed.close(if left { Closing::Left } else { Closing::Gone });
             links.draining.retain(|link| link.strong_count() > 0);
             links.draining.push(Arc::downgrade(&closed));
         }
@@ -171,13 +192,24 @@ impl Plane {
 
     /// The peer of a link wants this key of ours. Whatever is published after this
     /// returned goes there.
-    pub fn route_added(&self, key: &Key, link: LinkId) {
-        self.change_route(key, link, true);
+    pub fn route_added(&self, key: &Key, link: LinkId, options: InterestOptions) {
+        if let (Some(link), Some(publication)) = (self.link(link), self.hub.publication(key)) {
+            publication.attach(&link, options);
+        }
+    }
+
+    /// The peer of a link asks for something else of a route that it has.
+    pub fn route_changed(&self, key: &Key, link: LinkId, options: InterestOptions) {
+        if let Some(publication) = self.hub.publication(key) {
+            publication.set_options(link, options);
+        }
     }
 
     /// The peer of a link wants this key of ours no more.
     pub fn route_removed(&self, key: &Key, link: LinkId) {
-        self.change_route(key, link, false);
+        if let Some(publication) = self.hub.publication(key) {
+            publication.withdraw(link);
+        }
     }
 
     /// Somebody wants this key of ours, and nobody did before.
@@ -188,6 +220,11 @@ impl Plane {
     /// Nobody has wanted this key of ours for a while.
     pub fn last_interest(&self, key: &Key) {
         self.set_wanted(key, false);
+    }
+
+    /// A peer exposes a key no more.
+    pub fn undeclared(&self, node: &NodeId, key: &Key) {
+        self.hub.undeclared(node, key);
     }
 
     /// How far subscriptions came with this node's values is of no use any more.
@@ -202,10 +239,9 @@ impl Plane {
     pub fn register(
         &self,
         declaration: Declaration,
-        overflow: Overflow,
-        history: usize,
+        options: PublisherOptions,
     ) -> Option<Publisher> {
-        self.hub.register(declaration, overflow, history, &self.config)
+        self.hub.register(declaration, options)
     }
 
     /// A subscription. To be called before the interest is made known, so that no sample
@@ -214,41 +250,50 @@ impl Plane {
         &self,
         subscription: SubscriptionId,
         keys: KeyExpr,
+        options: InterestOptions,
         capacity: usize,
     ) -> Subscriber {
-        self.hub.subscribe(subscription, keys, capacity)
+        self.hub.subscribe(subscription, keys, options, capacity)
     }
 
     /// Ends all publishers and waits until their subscribers have all that was published,
     /// or are known not to get it, and until publishers elsewhere are told what was taken
-    /// here; or until the deadline. This takes the publishers' locks, so it is no work for
-    /// the control task itself.
+    /// here; or until the deadline.
     pub async fn finish(&self, deadline: Instant) {
-        let publishers = self.hub.shut();
-        let receipts = async {
-            for publisher in publishers {
-                publisher.receipts().await;
+        let publications = self.hub.publications();
+        publications.iter().for_each(|publication| publication.close());
+        let confirmed = async {
+            for publication in publications {
+                publication.confirmed().await;
             }
         };
         // Beyond the deadline nobody is waited for.
-        let _ = tokio::time::timeout_at(deadline, receipts).await;
+        let _ = tokio::time::timeout_at(deadline, confirmed).await;
         // A publisher elsewhere hears what was taken here before it hears of the leave: the
         // link may be gone soon after that.
-        let links: Vec<_> = lock(&self.links).up.values().cloned().collect();
-        links.iter().for_each(|link| link.hurry_credits());
+        let links: Vec<_> = self.links.lock().up.values().cloned().collect();
         let credits = async {
             for link in links {
-                std::future::poll_fn(|cx| link.poll_idle(cx)).await;
+                link.hurry().await;
             }
         };
         let _ = tokio::time::timeout_at(deadline, credits).await;
+    }
+
+    /// Who publishers of this node wait for at the moment, by key.
+    pub fn waits_for(&self) -> Vec<(Key, Waiter)> {
+        let of = |publication: &Arc<Publication>| {
+            let key = publication.origin.key.clone();
+            publication.waits_for().into_iter().map(move |waiter| (key.clone(), waiter))
+        };
+        self.hub.publications().iter().flat_map(of).collect()
     }
 
     /// The node is gone: subscribers end once they have taken what they hold, publishers
     /// take nothing more, lanes are dropped.
     pub fn stop(&self) {
         self.hub.stop();
-        let Links { up, draining, .. } = std::mem::take(&mut *lock(&self.links));
+        let Links { up, draining, .. } = std::mem::take(&mut *self.links.lock());
         let draining = draining.iter().filter_map(Weak::upgrade);
         up.into_values().chain(draining).for_each(|link| link.close(Closing::Gone));
     }
@@ -258,16 +303,13 @@ impl Plane {
         self.counters.read()
     }
 
-    fn change_route(&self, key: &Key, link: LinkId, wanted: bool) {
-        let link = lock(&self.links).up.get(&link).cloned();
-        if let (Some(link), Some(sequencer)) = (link, self.hub.sequencer(key)) {
-            sequencer.change_route(&link, wanted);
-        }
+    fn link(&self, link: LinkId) -> Option<Arc<Link>> {
+        self.links.lock().up.get(&link).cloned()
     }
 
     fn set_wanted(&self, key: &Key, wanted: bool) {
-        if let Some(sequencer) = self.hub.sequencer(key) {
-            sequencer.interest.send_if_modified(|interest| {
+        if let Some(publication) = self.hub.publication(key) {
+            publication.interest.send_if_modified(|interest| {
                 std::mem::replace(&mut interest.wanted, wanted) != wanted
             });
         }
@@ -276,10 +318,11 @@ impl Plane {
     fn spawn_lanes(
         &self,
         link: Arc<Link>,
+        peer: Arc<PeerSequences>,
         receiver: Box<dyn DataReceiver>,
         heard: Box<dyn Fn() + Send>,
     ) {
-        let reader = Reader::new(Arc::clone(&link), receiver, heard, self.hub.table());
+        let reader = Reader::new(Arc::clone(&link), Arc::clone(&self.hub), peer, receiver, heard);
         tokio::spawn(write(Arc::clone(&link), self.faults.clone()));
         tokio::spawn(read(link, reader, self.faults.clone()));
     }
@@ -301,22 +344,29 @@ impl std::fmt::Debug for Plane {
 async fn write(link: Arc<Link>, faults: mpsc::Sender<LinkFault>) {
     let mut closing: watch::Receiver<Closing> = link.closing();
     let failed = tokio::select! {
-        error = link.write() => Some(error),
+        error = catch_panic(link.write()) => Some(error.unwrap_or_else(LaneError::Panicked)),
         _ = closing.wait_for(|closing| *closing != Closing::Open) => None,
     };
     // What the peer sent before is still of use.
-    link.close(Closing::Draining);
     link.stop_writing();
     report(&link, failed, faults).await;
 }
 
 /// The reading task of a link.
-async fn read(link: Arc<Link>, reader: Reader, faults: mpsc::Sender<LinkFault>) {
-    let failed = reader.run().await.err();
-    link.close(Closing::Gone);
+async fn read(link: Arc<Link>, mut reader: Reader, faults: mpsc::Sender<LinkFault>) {
+    let read = catch_panic(reader.run()).await;
+    let failed = read.unwrap_or_else(|panic| Err(LaneError::Panicked(panic))).err();
     link.stop_writing();
-    link.forget();
     report(&link, failed, faults).await;
+    // Whether the peer has left in order is said on the other lane.
+    let mut closing = link.closing();
+    let closed = closing.wait_for(|closing| *closing != Closing::Open);
+    let left = match tokio::time::timeout(CLOSE_TIMEOUT, closed).await {
+        Ok(Ok(closing)) => *closing == Closing::Left,
+        _ => false,
+    };
+    link.forget(left);
+    reader.gone(left);
 }
 
 async fn report(link: &Link, failed: Option<LaneError>, faults: mpsc::Sender<LinkFault>) {
@@ -328,8 +378,20 @@ async fn report(link: &Link, failed: Option<LaneError>, faults: mpsc::Sender<Lin
     }
 }
 
-/// Every change under these locks is complete in itself, so a panic elsewhere cannot have
-/// left anything broken.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Ends a future that panics, with the panic's message.
+async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, String> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|cx| {
+        let poll = std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        match poll {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => Poll::Ready(Err(message(panic.as_ref()))),
+        }
+    })
+    .await
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
 }

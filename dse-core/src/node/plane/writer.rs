@@ -1,165 +1,299 @@
-//! What writes a link's data lane: whatever was collected while the previous frame was
-//! being sent is the next frame.
+//! What writes a link's data lane: it pulls from publications whose routes are ready.
 //!
-//! A task of its own does it, which costs a lone sample a task switch. So a publisher
-//! whose subscriber has taken everything, as in a ping-pong, writes by itself while that
-//! task rests.
+//! A task of its own does it, which costs a lone sample a task switch. So a publisher whose
+//! subscriber has taken everything, as in a ping-pong, writes by itself while that task rests.
 
-use std::collections::VecDeque;
-use std::future::Future;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Sleep;
 
-use super::limits::{CREDIT_DELAY, HOLD_REVIEW};
-use super::link::{AliasesExhausted, Link, Next};
-use super::meter::Meter;
+use super::account::AccountCell;
+use super::counters::count;
+use super::limits::FRAMES_FOR_TASK;
+use super::link::{Link, Token, poll_tokens};
+use super::publication::Publication;
 use super::reader::LaneError;
-use crate::data::{Credit, DataFrame};
+use crate::data::limits::{RECEIVED_BYTES, REVERSE_DELAY};
+use crate::data::link::LinkSchedule;
+use crate::data::{DataFrame, FrameWriter, SequenceFault};
+use crate::protocol::{Class, Instant};
 use crate::transport::DataSender;
-
-/// How many frames a publisher sends in the place of the task.
-const FRAMES_FOR_TASK: usize = 4;
 
 /// Writes one data lane.
 pub(super) struct Writer {
     sender: Box<dyn DataSender>,
-    /// How long one subscription may hold up another here: well before their publisher
-    /// gives both up.
-    hold_limit: Duration,
+    tokens: Tokens,
+    pending: VecDeque<Token>,
+    schedule: LinkSchedule<Arc<Publication>>,
+    building: FrameWriter,
+    /// A frame that the transport has not taken yet.
     frame: Option<DataFrame>,
-    meters: Vec<Arc<Meter>>,
-    credits: VecDeque<Credit>,
-    /// Sequences of which one subscription holds up another.
-    held: Vec<Arc<Meter>>,
-    /// Runs while a credit waits or a subscription holds up another. Once a credit has
-    /// waited it runs to its end, also if a frame came and took the credit along: else each
-    /// sample of a ping-pong would wake the task for its credit.
-    tick: Option<Pin<Box<Sleep>>>,
-    /// A credit has waited since the last tick.
-    waited: bool,
+    /// Accounts of which a credit waits for company.
+    waiting: Vec<Arc<AccountCell>>,
+    /// What of `taken` the schedule knows.
+    took: u64,
+    /// Accounts that are looked at again at a time: a subscription may hold up another.
+    review: BTreeMap<(Instant, usize), Arc<AccountCell>>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Something waits for company: the timer is to run, also if a frame takes it along. Else
+    /// each sample of a ping-pong would wake the task for its credit.
+    ticks: bool,
+    /// Those who wait until everything has gone to the transport.
+    hurried: Vec<oneshot::Sender<()>>,
+    /// The writing task rests.
+    task: Option<Waker>,
     /// Found out while a publisher wrote: for the task to report.
     failed: Option<LaneError>,
 }
 
+/// What a writer is told to do.
+pub(super) struct Tokens {
+    pub(super) queue: mpsc::UnboundedReceiver<Token>,
+    /// Credits that wait for company.
+    pub(super) waiting: std::sync::mpsc::Receiver<Arc<AccountCell>>,
+}
+
 impl Writer {
-    pub(super) fn new(sender: Box<dyn DataSender>, stall_timeout: Duration) -> Self {
+    pub(super) fn new(sender: Box<dyn DataSender>, tokens: Tokens) -> Self {
         Self {
             sender,
-            hold_limit: stall_timeout / 2,
+            tokens,
+            pending: VecDeque::new(),
+            schedule: LinkSchedule::default(),
+            building: FrameWriter::new(),
             frame: None,
-            meters: Vec::new(),
-            credits: VecDeque::new(),
-            held: Vec::new(),
-            tick: None,
-            waited: false,
+            waiting: Vec::new(),
+            took: 0,
+            review: BTreeMap::new(),
+            timer: None,
+            ticks: false,
+            hurried: Vec::new(),
+            task: None,
             failed: None,
         }
     }
 
     /// For the writing task: sends all there is. Ready if the link fails.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, link: &Link) -> Poll<LaneError> {
+        self.task = None;
         if let Some(failed) = self.failed.take() {
             return Poll::Ready(failed);
         }
         loop {
             let progress = ready!(tokio::task::coop::poll_proceed(cx));
-            let mut ticked = self.poll_tick(cx);
-            while self.frame.is_none() {
-                let next = match self.next_frame(link, cx.waker(), ticked) {
-                    Ok(next) => next,
-                    Err(error) => return Poll::Ready(error),
-                };
-                ticked = self.waited && self.tick.is_none() && self.start_tick(CREDIT_DELAY, cx);
-                match next {
-                    Next::Frame(frame) => self.frame = Some(frame),
-                    Next::Again => {}
-                    Next::Later if self.tick.is_none() => {
-                        ticked = self.start_tick(CREDIT_DELAY, cx)
-                    }
-                    Next::Idle if self.tick.is_none() && !self.held.is_empty() => {
-                        ticked = self.start_tick(HOLD_REVIEW, cx);
-                    }
-                    Next::Later | Next::Idle => return Poll::Pending,
+            poll_tokens(&mut self.tokens.queue, cx, &mut self.pending);
+            self.poll_timer(cx, link.clock.now());
+            self.take_tokens(link);
+            let has_frame = match self.next_frame(link) {
+                Ok(has_frame) => has_frame,
+                Err(fault) => return Poll::Ready(fault.into()),
+            };
+            if !has_frame {
+                // Who does not wait any more needs no word.
+                self.hurried.drain(..).for_each(|done| {
+                    let _ = done.send(());
+                });
+                if !self.rest(cx, link) {
+                    continue;
                 }
+                self.task = Some(cx.waker().clone());
+                return Poll::Pending;
             }
-            if let Err(error) = ready!(self.sender.poll_send(cx, &mut self.frame)) {
-                return Poll::Ready(error.into());
+            match self.sender.poll_send(cx, &mut self.frame) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(error.into()),
+                // What comes meanwhile waits; the transport wakes this task.
+                Poll::Pending => return Poll::Pending,
             }
             progress.made_progress();
         }
     }
 
-    /// For a publisher: sends what there is, in the place of the task that rests. What is
-    /// left over wakes that task.
-    pub(super) fn send_for(&mut self, task: &Waker, link: &Link) {
-        match self.try_send_for(task, link) {
-            Ok(true) => {}
-            Ok(false) => task.wake_by_ref(),
-            Err(error) => {
-                self.failed = Some(error);
-                task.wake_by_ref();
-            }
-        }
+    /// Does the task rest, with nothing to write?
+    pub(super) fn rests(&self) -> bool {
+        self.task.is_some() && self.frame.is_none() && self.pending.is_empty()
     }
 
-    /// Returns whether the task may go on resting.
-    fn try_send_for(&mut self, task: &Waker, link: &Link) -> Result<bool, LaneError> {
-        if self.failed.is_some() {
-            return Ok(false);
-        }
+    /// For a publisher: sends what there is, in the place of the task that [rests](Self::rests).
+    /// False if the task is to go on.
+    pub(super) fn write_alone(
+        &mut self,
+        publication: &Arc<Publication>,
+        class: Class,
+        link: &Link,
+    ) -> bool {
+        let Some(task) = self.task.clone() else { return false };
+        self.schedule.ready(Arc::clone(publication), class);
         // Others may publish meanwhile, but one publisher is not to work for all of them.
         for _ in 0..FRAMES_FOR_TASK {
-            match self.next_frame(link, task, false)? {
-                Next::Frame(frame) => self.frame = Some(frame),
-                Next::Again => return Ok(false),
-                Next::Later => return Ok(self.tick.is_some()),
-                // One that holds up another is looked at again by the task's timer.
-                Next::Idle => return Ok(self.held.is_empty() || self.tick.is_some()),
+            match self.next_frame(link) {
+                Ok(true) => {}
+                Ok(false) => return self.timer_is_in_time(link),
+                Err(fault) => {
+                    self.failed = Some(fault.into());
+                    return false;
+                }
             }
-            match self.sender.poll_send(&mut Context::from_waker(task), &mut self.frame) {
-                Poll::Ready(sent) => sent?,
-                Poll::Pending => return Ok(true),
-            }
-        }
-        Ok(false)
-    }
-
-    fn next_frame(&mut self, link: &Link, task: &Waker, ticked: bool) -> Result<Next, LaneError> {
-        link.serve().map_err(|AliasesExhausted| LaneError::AliasesExhausted)?;
-        self.collect_credits(link, ticked);
-        Ok(link.next_frame(&mut self.credits, task, self.tick.is_some()))
-    }
-
-    fn collect_credits(&mut self, link: &Link, ticked: bool) {
-        self.waited |= link.take_meters(ticked, &mut self.meters);
-        if ticked {
-            self.meters.append(&mut self.held);
-        }
-        for meter in self.meters.drain(..) {
-            self.credits.extend(meter.credit());
-            let known = self.held.iter().any(|held| Arc::ptr_eq(held, &meter));
-            if meter.is_shared() && !known && meter.review(Instant::now(), self.hold_limit) {
-                self.held.push(meter);
+            match self.sender.poll_send(&mut Context::from_waker(&task), &mut self.frame) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    self.failed = Some(error.into());
+                    return false;
+                }
+                Poll::Pending => return true,
             }
         }
+        false
     }
 
-    /// Returns whether it is over already.
-    fn start_tick(&mut self, after: Duration, cx: &mut Context<'_>) -> bool {
-        self.tick = Some(Box::pin(tokio::time::sleep(after)));
-        self.poll_tick(cx)
-    }
-
-    fn poll_tick(&mut self, cx: &mut Context<'_>) -> bool {
-        let ticked = self.tick.as_mut().is_some_and(|tick| tick.as_mut().poll(cx).is_ready());
-        if ticked {
-            self.tick = None;
-            self.waited = false;
+    fn take_tokens(&mut self, link: &Link) {
+        let now = link.clock.now();
+        while let Some(token) = self.pending.pop_front() {
+            match token {
+                Token::Ready(publication, class) => self.schedule.ready(publication, class),
+                Token::Credit(account) => self.credit(&account, now, true),
+                Token::Wake => self.ticks = true,
+                Token::Resume(resume) => {
+                    link.answers.fetch_sub(1, SeqCst);
+                    self.schedule.resume(resume);
+                }
+                Token::Refuse(refuse) => {
+                    link.answers.fetch_sub(1, SeqCst);
+                    self.schedule.refuse(refuse);
+                }
+                Token::Hurry(done) => {
+                    self.schedule.arm(now);
+                    self.schedule.hurry();
+                    self.hurried.push(done);
+                }
+            }
         }
-        ticked
+    }
+
+    fn credit(&mut self, account: &Arc<AccountCell>, now: Instant, urgent: bool) {
+        let (credit, again) = account.credit(now);
+        if let Some(credit) = credit {
+            self.schedule.credit(now, credit, urgent);
+        }
+        if let Some(again) = again {
+            self.review.insert((again, Arc::as_ptr(account).addr()), Arc::clone(account));
+        }
+    }
+
+    /// Is there something that waits for company?
+    fn has_waiting(&mut self, link: &Link) -> bool {
+        while let Ok(account) = self.tokens.waiting.try_recv() {
+            self.waiting.push(account);
+        }
+        !self.waiting.is_empty() || link.taken.load(SeqCst) > self.took
+    }
+
+    /// Is there a frame to be sent, after one was collected if there was none?
+    fn next_frame(&mut self, link: &Link) -> Result<bool, SequenceFault> {
+        if self.frame.is_some() { Ok(true) } else { self.build(link) }
+    }
+
+    /// Collects the next frame. False if there is nothing to send.
+    fn build(&mut self, link: &Link) -> Result<bool, SequenceFault> {
+        let now = link.clock.now();
+        self.schedule.received(now, link.last_received())?;
+        let untold = link.taken.load(SeqCst) - self.took;
+        let goes_back = self.schedule.is_due(now) || untold >= RECEIVED_BYTES;
+        if (goes_back || self.schedule.has_turn()) && self.has_waiting(link) {
+            let taken = link.taken.load(SeqCst);
+            if taken > self.took {
+                let at = Instant::from_nanos(link.taken_at.load(SeqCst));
+                self.schedule.took(at, taken - self.took);
+                self.took = taken;
+            }
+            let mut waiting = std::mem::take(&mut self.waiting);
+            waiting.drain(..).for_each(|account| self.credit(&account, now, false));
+            self.waiting = waiting;
+        }
+        self.schedule.begin_frame(now, &mut self.building);
+        link.told.store(self.schedule.told(), SeqCst);
+        while let Some((publication, class, turn)) = self.schedule.next_turn(&self.building) {
+            let pulled = publication.pull(now, link.id, &mut self.building, turn);
+            self.schedule.end_turn(publication, class, pulled);
+        }
+        let (samples, counts) = (self.building.samples(), self.building.counts());
+        let Some(frame) = self.building.take() else {
+            return self.rest_while_full(link);
+        };
+        let bytes = frame.wire_len() as u64;
+        self.schedule.end_frame(now, bytes, counts);
+        link.written.store(self.schedule.written(), SeqCst);
+        count(&link.counters.samples_sent, samples);
+        count(&link.counters.data_bytes_sent, bytes);
+        self.frame = Some(frame);
+        Ok(true)
+    }
+
+    /// Nothing was written: if because enough is in flight, the reader wakes the task.
+    fn rest_while_full(&mut self, link: &Link) -> Result<bool, SequenceFault> {
+        if !self.schedule.is_full() {
+            return Ok(false);
+        }
+        link.is_full.store(true, SeqCst);
+        // What was heard before that was known wakes nobody.
+        self.schedule.received(link.clock.now(), link.last_received())?;
+        if self.schedule.has_turn() { self.build(link) } else { Ok(false) }
+    }
+
+    /// When there is something to do at the latest.
+    fn deadline(&self) -> Option<Instant> {
+        let review = self.review.keys().next().map(|(at, _)| *at);
+        self.schedule.poll_timeout().into_iter().chain(review).min()
+    }
+
+    /// Does the timer, which may be an older one, end before the next deadline?
+    fn timer_is_in_time(&self, link: &Link) -> bool {
+        let Some(at) = self.deadline().map(|at| link.clock.at(at)) else { return true };
+        self.timer.as_ref().is_some_and(|timer| timer.deadline() <= at)
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) {
+        if self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
+            self.timer = None;
+        }
+        while let Some(first) = self.review.first_entry()
+            && first.key().0 <= now
+        {
+            let account = first.remove();
+            self.credit(&account, now, true);
+        }
+    }
+
+    /// There is nothing to send: lets the timer run to the next deadline. False if there is
+    /// something to do after all.
+    fn rest(&mut self, cx: &mut Context<'_>, link: &Link) -> bool {
+        if std::mem::take(&mut self.ticks) {
+            self.schedule.arm(link.clock.now());
+        }
+        if !self.timer_is_in_time(link)
+            && let Some(at) = self.deadline()
+        {
+            self.timer = Some(Box::pin(tokio::time::sleep_until(link.clock.at(at))));
+        }
+        if self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
+            self.timer = None;
+            return false;
+        }
+        // While a timer runs that ends soon, what waits for company needs to wake nobody.
+        let soon = link.clock.at(link.clock.now() + *REVERSE_DELAY.end());
+        let is_armed = self.timer.as_ref().is_some_and(|timer| timer.deadline() <= soon);
+        link.armed.store(is_armed, SeqCst);
+        if !is_armed && self.has_waiting(link) {
+            // It came before that was known.
+            link.armed.store(true, SeqCst);
+            self.schedule.arm(link.clock.now());
+            return false;
+        }
+        true
     }
 }

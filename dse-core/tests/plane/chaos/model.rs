@@ -1,6 +1,6 @@
 //! What subscribers may be told (law L8), and the dice of the schedules.
 
-use dse_core::node::{Delivery, Overflow, Sample};
+use dse_core::node::{Delivery, Overflow};
 use dse_core::protocol::Kind;
 
 use crate::world;
@@ -21,6 +21,8 @@ pub(super) const NODES: [&str; 4] = ["a", "b", "c", "d"];
 pub(super) struct Told {
     pub(super) incarnation: u64,
     pub(super) last_seq: Option<u64>,
+    /// It was told that the source is lost or has left, and not that it is back.
+    is_away: bool,
 }
 
 impl Told {
@@ -28,31 +30,42 @@ impl Told {
     pub(super) fn note(&mut self, delivery: &Delivery, key: usize) {
         let is_stream = KEYS[key].1 == Kind::Stream;
         match delivery {
-            Delivery::Sample(Sample { incarnation, kind, seq, payload, .. }) => {
+            Delivery::Sample(sample) => {
+                let (origin, seq) = (&sample.origin, sample.seq);
                 if self.incarnation == 0 {
-                    self.incarnation = incarnation.0;
+                    self.incarnation = origin.incarnation.0;
                 }
-                assert_eq!(*kind, KEYS[key].1, "{delivery:?}");
-                assert_eq!(self.incarnation, incarnation.0, "{delivery:?}");
-                assert_eq!(*payload, world::payload(stamp(incarnation.0, key, *seq)));
+                assert_eq!(origin.kind, KEYS[key].1, "{delivery:?}");
+                assert_eq!(self.incarnation, origin.incarnation.0, "{delivery:?}");
+                let stamp = stamp(origin.incarnation.0, key, seq);
+                assert_eq!(sample.payload, world::payload(stamp));
                 match self.last_seq {
-                    Some(last) if is_stream => assert_eq!(*seq, last + 1, "{delivery:?}"),
-                    last => assert!(Some(*seq) > last, "{delivery:?}"),
+                    Some(last) if is_stream => assert_eq!(seq, last + 1, "{delivery:?}"),
+                    last => assert!(Some(seq) > last, "{delivery:?}"),
                 }
-                self.last_seq = Some(*seq);
+                self.last_seq = Some(seq);
             }
             Delivery::Gap { from_seq, to_seq, .. } => {
-                assert!(is_stream && from_seq <= to_seq, "{delivery:?}");
+                assert!(is_stream && to_seq.is_none_or(|to| *from_seq <= to), "{delivery:?}");
                 if let Some(last) = self.last_seq {
                     assert_eq!(*from_seq, last + 1, "{delivery:?}");
                 }
-                self.last_seq = Some(*to_seq);
+                self.last_seq = to_seq.or(self.last_seq);
             }
-            Delivery::Restarted { incarnation, .. } => {
-                assert!(incarnation.0 > self.incarnation, "{delivery:?}");
-                *self = Self { incarnation: incarnation.0, last_seq: None };
+            Delivery::Restarted { origin } => {
+                assert!(origin.incarnation.0 > self.incarnation, "{delivery:?}");
+                *self = Self { incarnation: origin.incarnation.0, ..Self::default() };
+            }
+            Delivery::Lost { .. } | Delivery::Left { .. } => {
+                assert!(!self.is_away || matches!(delivery, Delivery::Left { .. }));
+                self.is_away = true;
+            }
+            Delivery::Back { .. } => {
+                assert!(self.is_away, "it was not away");
+                self.is_away = false;
             }
             Delivery::Ended { .. } => {}
+            other => panic!("unexpected: {other:?}"),
         }
     }
 }
@@ -63,12 +76,8 @@ pub(super) fn wants(keys: &str, key: usize) -> bool {
 
 /// Which publishing node and which key a delivery is of.
 pub(super) fn place(delivery: &Delivery) -> (usize, usize) {
-    let (node, key) = match delivery {
-        Delivery::Sample(Sample { node, key, .. })
-        | Delivery::Gap { node, key, .. }
-        | Delivery::Restarted { node, key, .. }
-        | Delivery::Ended { node, key } => (node.as_str(), key.as_str()),
-    };
+    let origin = delivery.origin();
+    let (node, key) = (origin.node.as_str(), origin.key.as_str());
     let node = NODES.iter().position(|name| *name == node).expect("a node");
     (node, KEYS.iter().position(|it| it.0 == key).expect("a key"))
 }

@@ -98,7 +98,7 @@ impl Tally {
         for delivery in deliveries {
             match delivery {
                 Delivery::Sample(_) => self.received += 1,
-                Delivery::Gap { from_seq, to_seq, .. } => {
+                Delivery::Gap { from_seq, to_seq: Some(to_seq), .. } => {
                     self.gaps += 1;
                     self.lost += to_seq + 1 - from_seq;
                 }

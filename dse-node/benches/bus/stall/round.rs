@@ -174,8 +174,8 @@ fn await_look(subscriber: &mut Half, or: &'static str, is: impl Fn(&Look) -> boo
 
 /// How much is published to a stopped B.
 const PUBLISHED_BYTES: u64 = 1 << 30;
-/// The default of a node: so long a publisher with `Block` waits for one subscriber.
-const STALL_TIMEOUT: Duration = Duration::from_secs(1);
+/// The default of a node: so long a publisher with `Block` waits for one that takes nothing.
+const STALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a change needs until its effect is there.
 const SETTLE: Duration = Duration::from_millis(250);
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
