@@ -14,6 +14,8 @@ cargo xtask sim [flags]     random schedules on a simulated bus, held against th
   --trace        prints what happens in it
   --only LIST    of the seed's acts only these, such as 3-5,17
   --without LIST members that take no part, by number
+  --data         only worlds that carry data
+  --control      only worlds of control buses
   --plain        clocks agree, latencies are even, the configuration is the default
   --as-it-is     a seed that fails is not shrunk
 
@@ -37,6 +39,8 @@ pub enum Task {
         count: u64,
         /// One that fails is made small.
         shrinks: bool,
+        /// Worlds of control buses, and those that carry data.
+        worlds: [bool; 2],
     },
     /// Run one trial.
     One {
@@ -55,6 +59,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, String
     let mut arguments = arguments.into_iter();
     let (mut count, mut from, mut seed, mut trace, mut shrinks) = (200, 0, None, false, true);
     let mut trial = Trial::new(0, None, 3000);
+    let mut worlds = [true, true];
     while let Some(flag) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
         match flag.as_str() {
@@ -66,6 +71,8 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, String
             "--nodes" => trial.nodes = Some(nodes(&value()?)?),
             "--only" => trial.only = Some(list(&flag, &value()?)?),
             "--without" => trial.without = list(&flag, &value()?)?,
+            "--data" => (trial.data, worlds) = (true, [false, true]),
+            "--control" => (trial.data, worlds) = (false, [true, false]),
             "--plain" => trial.plain = true,
             "--trace" => trace = true,
             "--as-it-is" => shrinks = false,
@@ -79,7 +86,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, String
             Ok(Task::One { trial, trace })
         }
         None if one => Err("--trace, --only and --without need --seed".to_owned()),
-        None => Ok(Task::Seeds { like: trial, from, count, shrinks }),
+        None => Ok(Task::Seeds { like: trial, from, count, shrinks, worlds }),
     }
 }
 
@@ -95,6 +102,9 @@ pub fn replay(trial: &Trial) -> String {
     }
     if !trial.without.is_empty() {
         command += &format!(" --without {}", ranges(&trial.without));
+    }
+    if trial.data {
+        command += " --data";
     }
     if trial.plain {
         command += " --plain";

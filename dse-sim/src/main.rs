@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use dse_sim::args::{self, Task};
+use dse_sim::data::Counts;
 use dse_sim::shrink::shrink;
 use dse_sim::trial::Trial;
 
@@ -23,7 +24,12 @@ fn main() -> ExitCode {
             println!("{}", args::USAGE);
             true
         }
-        Ok(Task::Seeds { like, from, count, shrinks }) => seeds(&like, from, count, shrinks),
+        Ok(Task::Seeds { like, from, count, shrinks, worlds }) => {
+            let kinds = [false, true].into_iter().zip(worlds).filter(|(_, wanted)| *wanted);
+            kinds.fold(true, |held, (data, _)| {
+                held && seeds(&Trial { data, ..like.clone() }, from, count, shrinks)
+            })
+        }
         Ok(Task::One { trial, trace }) => one(&trial, trace),
     };
     if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -55,10 +61,12 @@ fn scale() -> ExitCode {
 fn seeds(like: &Trial, from: u64, count: u64, shrinks: bool) -> bool {
     let started = Instant::now();
     let mut steps = 0;
+    let mut counts = Counts::default();
     for number in 0..count {
         let trial = Trial { seed: from.wrapping_add(number), ..like.clone() };
         let outcome = trial.run(false);
         steps += outcome.steps;
+        counts.add(&outcome.counts);
         if let Some(failure) = outcome.failure {
             println!("seed {} fails at {}:\n{}\n", trial.seed, failure.place, failure.what);
             if !shrinks {
@@ -73,9 +81,24 @@ fn seeds(like: &Trial, from: u64, count: u64, shrinks: bool) -> bool {
             eprintln!("{} seeds, {}", number + 1, speed(steps, started));
         }
     }
-    println!("{count} seeds from {from} on hold: {}", speed(steps, started));
-    true
+    let what = if like.data { "seeds of data" } else { "seeds" };
+    println!("{count} {what} from {from} on hold: {}", speed(steps, started));
+    !like.data || all_fired(&counts, count)
 }
+
+/// Prints what happened in worlds of data. False if some rule was not tried, of so many seeds.
+fn all_fired(counts: &Counts, seeds: u64) -> bool {
+    print!("{counts}");
+    let never = counts.never();
+    if seeds < ENOUGH || never.is_empty() {
+        return true;
+    }
+    println!("never happened: {}", never.join(", "));
+    false
+}
+
+/// So many seeds try every rule.
+const ENOUGH: u64 = 10_000;
 
 fn speed(steps: u64, since: Instant) -> String {
     let seconds = since.elapsed().as_secs_f64();

@@ -17,6 +17,9 @@ pub fn shrink(
         return trial.clone();
     }
     shrinking.drop_acts(&mut best);
+    if trial.data {
+        return best;
+    }
     shrinking.drop_members(&mut best);
     let plain = Trial { plain: true, ..best.clone() };
     if shrinking.fails(&plain) {

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::Once;
 
+use crate::data::{self, Counts};
 use crate::play::Play;
 use crate::schedule::{Act, Acts};
 use crate::setup::Setup;
@@ -26,6 +27,8 @@ pub struct Trial {
     pub without: Vec<usize>,
     /// Clocks agree, latencies are even, the configuration is the default.
     pub plain: bool,
+    /// The world carries data, with interest that is scripted, instead of the control bus.
+    pub data: bool,
 }
 
 /// What came of a trial.
@@ -41,6 +44,8 @@ pub struct Outcome {
     pub failure: Option<Failure>,
     /// All that happened, in words, if it was wanted.
     pub transcript: Vec<String>,
+    /// What the data machines did, in a world that carries data.
+    pub counts: Counts,
 }
 
 /// A law that was broken, or a control bus that panicked.
@@ -55,7 +60,7 @@ pub struct Failure {
 impl Trial {
     /// All of a seed.
     pub fn new(seed: u64, nodes: Option<usize>, steps: u64) -> Self {
-        Self { seed, nodes, steps, only: None, without: Vec::new(), plain: false }
+        Self { seed, nodes, steps, only: None, without: Vec::new(), plain: false, data: false }
     }
 
     /// The world that it plays in.
@@ -78,7 +83,36 @@ impl Trial {
 
     /// Plays it. Nothing that goes wrong in it is lost or printed.
     pub fn run(&self, transcript: bool) -> Outcome {
-        self.run_with(transcript, |_| {})
+        if self.data { self.run_data(transcript) } else { self.run_with(transcript, |_| {}) }
+    }
+
+    fn run_data(&self, transcript: bool) -> Outcome {
+        let mut play = data::play::Play::new(self.seed, transcript);
+        let mut acts = 0;
+        let failure = caught(|| {
+            let chosen = data::play::Acts::of(self.seed).enumerate();
+            let end = self.only.as_ref().map(|only| only.last().map_or(0, |last| last + 1));
+            for (number, act) in chosen.take(end.unwrap_or(usize::MAX)) {
+                if self.only.is_none() && (play.bus().steps() >= self.steps || acts >= ACTS) {
+                    break;
+                }
+                let is_chosen =
+                    self.only.as_ref().is_none_or(|only| only.binary_search(&number).is_ok());
+                if is_chosen {
+                    acts += 1;
+                    play.act(&act);
+                }
+            }
+            play.calm();
+        });
+        Outcome {
+            steps: play.bus().steps(),
+            course: play.bus().course(),
+            acts,
+            failure,
+            transcript: play.bus().transcript().to_vec(),
+            counts: play.counts(),
+        }
     }
 
     /// As [`run`](Self::run), with one law more, which is held against the world after each
@@ -110,9 +144,13 @@ impl Trial {
         });
         let world = play.world();
         let transcript = world.transcript().to_vec();
-        Outcome { steps: world.steps(), course: world.course(), acts, failure, transcript }
+        let (steps, course) = (world.steps(), world.course());
+        Outcome { steps, course, acts, failure, transcript, counts: Counts::default() }
     }
 }
+
+/// So many acts befall a world of data at most, before all faults end.
+const ACTS: usize = 300;
 
 /// Runs this and says where and how it panicked, if it did.
 fn caught(run: impl FnOnce()) -> Option<Failure> {
