@@ -4,7 +4,7 @@
 //!
 //! * [`protocol`]: the control bus as a pure state machine. No clock, no
 //!   randomness, no I/O, no threads; `no_std` with `alloc`.
-//! * [`data`]: the codec of the data lane, as pure.
+//! * [`data`]: the data lane and the machines that send and receive samples, as pure.
 //! * `transport` and `node` (feature `runtime`, on by default): the traits that
 //!   transports implement, and the tokio driver with the embedding API.
 //!

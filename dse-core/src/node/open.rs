@@ -157,8 +157,8 @@ impl SubscriberBuilder {
     }
 
     /// How many samples wait for the application before publishers are held up, or drop.
-    /// Default: 65,536, and at most 64 MiB. Publishers share it, and each may have 16 under
-    /// way whatever it says.
+    /// Default: 65,536. Publishers share it, and each may have 16 in flight
+    /// whatever it says.
     #[must_use]
     pub fn capacity(mut self, samples: usize) -> Self {
         self.capacity = samples;
