@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use dse_core::data::{
     Abort, Begin, Body, Credit, DataFrame, End, EndReason, FrameError, FrameWriter, Headers,
-    Received, Record, Refuse, Resume, Skip, SkipReason, Unknown, field, tag,
+    Received, Record, Refuse, Resume, Samples, Skip, SkipReason, Unknown, field, tag,
 };
 use dse_core::protocol::{Class, Incarnation, Kind};
 
@@ -41,18 +41,27 @@ fn every_record_has_its_golden_bytes() {
             b"\x82\x19\x03\x01\x03a/b\x01\x0atext/plain\xac\x02\x01\x80\x01\x02\x01",
             b"",
         ),
-        (Box::new(|f| sample(f, 3, 1, 5, b"hi")), b"\x01\x04\x02\x03\x01\x0a", b"hi"),
-        (Box::new(|f| sample(f, 3, 1, -1, b"")), b"\x01\x04\x00\x03\x01\x01", b""),
+        (Box::new(|f| sample(f, 3, 1, 5, b"hi")), b"\x01\x05\x02\x03\x01\x0a\x00", b"hi"),
+        (Box::new(|f| sample(f, 3, 1, -1, b"")), b"\x01\x05\x00\x03\x01\x01\x00", b""),
         (
             Box::new(move |f| f.sample((3, 1, 0), &with_headers, Bytes::from_static(b"!"))),
-            b"\x01\x0a\x01\x03\x01\x00\x01\x04\x01a\x011",
+            b"\x01\x0b\x01\x03\x01\x00\x00\x01\x04\x01a\x011",
             b"!",
         ),
         (
             Box::new(|f| sample(f, u64::MAX, u64::MAX, i64::MIN, b"!")),
-            b"\x01\x1f\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\xff\xff\xff\xff\xff\xff\xff\
-              \xff\xff\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+            b"\x01\x20\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\xff\xff\xff\xff\xff\xff\xff\
+              \xff\xff\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00",
             b"!",
+        ),
+        (
+            Box::new(|f| {
+                sample(f, 3, 1, 5, b"hi");
+                sample(f, 3, 2, 4, b"");
+                sample(f, 3, 3, 300, b"a");
+            }),
+            b"\x01\x0b\x03\x03\x01\x0a\x02\x05\x02\x01\x00\xd0\x04",
+            b"hia",
         ),
         (
             Box::new(move |f| f.fragment((3, 1, 0), &headers, &whole, 0..2)),
@@ -123,10 +132,11 @@ fn what_stands_in_a_record_is_read_back() {
         f.fragment((3, 2, 1), &Headers::new(), &Bytes::from_static(b"fragments"), 4..9);
     });
     let read = records(&frame).expect("well formed");
-    let [Record::Begin(it), Record::Sample(one), Record::Fragment(part)] = &read[..] else {
+    let [Record::Begin(it), Record::Samples(samples), Record::Fragment(part)] = &read[..] else {
         panic!("{read:?}");
     };
     assert_eq!(*it, begin());
+    let one = samples.iter().next().expect("a sample").expect("well formed");
     assert_eq!((one.sequence, one.seq, one.time_ns), (3, 1, -7));
     assert_eq!(frame.payload(one.payload), "one");
     assert_eq!((part.offset, part.total, part.is_last()), (4, 9, true));
@@ -139,7 +149,7 @@ fn records_that_are_not_known_are_skipped_and_named() {
     // Those of the next version, between two that are known; odd ones own payload.
     let head =
         b"\x04\x03\x03\x01\x00\x3c\x02\xff\xff\x3d\x02\x02\x09\xbc\x02\x05\x09\xbd\x02\x01\x05\
-        \x01\x04\x01\x03\x01\x00";
+        \x01\x05\x01\x03\x01\x00\x00";
     let frame = framed(head, b"xxyz");
     let read = records(&frame).expect("well formed");
     assert_eq!(
@@ -152,7 +162,7 @@ fn records_that_are_not_known_are_skipped_and_named() {
             unknown(61, Some(5)),
         ]
     );
-    let Record::Sample(sample) = read[5] else { panic!("{read:?}") };
+    let Record::Samples(sample) = read[5] else { panic!("{read:?}") };
     assert_eq!(frame.payload(sample.payload), "z");
     // Those that are reserved are not known yet.
     let reserved = [
@@ -263,7 +273,8 @@ fn payloads_are_shared_where_they_are_large() {
 
     let wire = Bytes::from(pieces.concat());
     let frame = DataFrame::from_wire(wire.clone()).expect("well formed");
-    let Some(Ok(Record::Sample(read))) = frame.records().nth(1) else { panic!("a sample") };
+    let Some(Ok(Record::Samples(read))) = frame.records().next() else { panic!("samples") };
+    let Some(Ok(read)) = read.iter().nth(1) else { panic!("a sample") };
     let payload = frame.payload(read.payload);
     assert!(wire.as_ptr_range().contains(&payload.as_ptr()), "reading copies nothing");
 }
@@ -289,7 +300,7 @@ fn huge_lengths_allocate_nothing() {
     let huge = b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
     for head in [
         [b"\x04", &huge[..]].concat(),
-        [b"\x01\x0d", &huge[..], b"\x01\x01\x00"].concat(),
+        [b"\x01\x0e", &huge[..], b"\x01\x01\x00\x00"].concat(),
         [b"\x3d\x0a", &huge[..]].concat(),
     ] {
         assert_eq!(records(&framed(&head, b"")), Err(FrameError::Truncated), "{head:02x?}");
@@ -315,6 +326,71 @@ fn bad_records_are_named_and_nothing_follows_them() {
         let mut read = frame.records();
         assert_eq!(read.next(), Some(Err(error)), "{head:02x?}");
         assert_eq!(read.next(), None);
+    }
+}
+
+/// Samples that follow each other stand in one record, whatever their times and lengths; a hole,
+/// another sequence and headers begin another one.
+#[test]
+fn samples_that_follow_each_other_share_a_record() {
+    let headers = Headers::from_pairs([("a", "1")]).expect("headers");
+    let frame = written(|f| {
+        sample(f, 1, 1, i64::MAX, b"");
+        sample(f, 1, 2, i64::MIN, b"second");
+        sample(f, 1, 4, 0, b"fourth");
+        sample(f, 2, 5, 0, b"of another");
+        f.sample((2, 6, 0), &headers, Bytes::from_static(b"with headers"));
+        sample(f, 2, 7, 0, b"without");
+        sample(f, 2, 8, 0, b"last");
+    });
+    let wire = frame.clone().into_wire(usize::MAX).concat();
+    for frame in [frame, DataFrame::from_wire(wire.into()).expect("well formed")] {
+        let read = records(&frame).expect("well formed");
+        let runs: Vec<_> = read.iter().map(samples).map(|it| (it.seq, it.more)).collect();
+        assert_eq!(runs, [(1, 1), (4, 0), (5, 0), (6, 0), (7, 1)]);
+        let all = read.iter().flat_map(|it| samples(it).iter());
+        let all: Vec<_> = all
+            .map(|it| it.expect("well formed"))
+            .map(|it| (it.sequence, it.seq, it.time_ns, frame.payload(it.payload)))
+            .collect();
+        let text = Bytes::from_static;
+        let expected = [
+            (1, 1, i64::MAX, text(b"")),
+            (1, 2, i64::MIN, text(b"second")),
+            (1, 4, 0, text(b"fourth")),
+            (2, 5, 0, text(b"of another")),
+            (2, 6, 0, text(b"with headers")),
+            (2, 7, 0, text(b"without")),
+            (2, 8, 0, text(b"last")),
+        ];
+        assert_eq!(all, expected);
+        assert_eq!(frame.headers(samples(&read[3]).headers), headers);
+        assert!(samples(&read[4]).headers.is_empty());
+    }
+}
+
+#[test]
+fn steps_of_samples_that_do_not_add_up_are_an_error() {
+    let bad: [(&[u8], FrameError); 5] = [
+        // Two samples, and the first is longer than both.
+        (b"\x01\x08\x04\x01\x01\x00\x01\x02\x05\x00", FrameError::Truncated),
+        // Three samples, and steps for one.
+        (b"\x01\x08\x04\x01\x01\x00\x02\x02\x01\x00", FrameError::Truncated),
+        // Two samples, and steps for two.
+        (b"\x01\x0a\x04\x01\x01\x00\x01\x04\x01\x00\x01\x00", FrameError::Invalid("steps")),
+        // A step without its time.
+        (b"\x01\x07\x04\x01\x01\x00\x01\x01\x01", FrameError::Truncated),
+        // More samples than there are numbers.
+        (
+            b"\x01\x11\x04\x01\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x02\x01\x00",
+            FrameError::Truncated,
+        ),
+    ];
+    for (head, error) in bad {
+        let frame = framed(head, b"four");
+        let read = records(&frame)
+            .and_then(|read| samples(&read[0]).iter().collect::<Result<Vec<_>, _>>());
+        assert_eq!(read, Err(error), "{head:02x?}");
     }
 }
 
@@ -374,6 +450,13 @@ fn written(write: impl FnOnce(&mut FrameWriter)) -> DataFrame {
     let mut writer = FrameWriter::new();
     write(&mut writer);
     writer.take().expect("something was written")
+}
+
+fn samples<'a>(record: &Record<'a>) -> Samples<'a> {
+    match *record {
+        Record::Samples(samples) => samples,
+        other => panic!("instead of samples came {other:?}"),
+    }
 }
 
 fn records(frame: &DataFrame) -> Result<Vec<Record<'_>>, FrameError> {

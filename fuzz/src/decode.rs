@@ -1,7 +1,7 @@
 //! The codecs of both lanes.
 
 use bytes::Bytes;
-use dse_core::data::{Body, DataFrame, Fragment, Record};
+use dse_core::data::{Body, DataFrame, Fragment, Record, Sample};
 use dse_core::protocol::wire::{self, Decoded};
 use dse_core::protocol::{Message, limits};
 
@@ -96,9 +96,9 @@ fn data_frame(bytes: &[u8]) {
     let by_parts: Vec<_> = parts.records().map(|record| record.expect("as before")).collect();
     assert_eq!(by_parts, records);
     for record in &records {
-        if let Record::Sample(sample) | Record::Fragment(Fragment { sample, .. }) = record {
+        for sample in samples(record) {
             assert_eq!(frame.payload(sample.payload), parts.payload(sample.payload));
-            let headers = frame.headers(sample);
+            let headers = frame.headers(sample.headers);
             assert!(headers.iter().count() <= sample.headers.len());
         }
     }
@@ -109,12 +109,21 @@ fn in_parts(frame: &DataFrame, records: &[Record<'_>]) -> Option<DataFrame> {
     let mut parts = Vec::new();
     for record in records {
         match record {
-            Record::Sample(sample) | Record::Fragment(Fragment { sample, .. }) => {
-                parts.push(frame.payload(sample.payload));
-            }
             Record::Unknown(unknown) if unknown.tag % 2 == 1 => return None,
-            _ => {}
+            // Their number, or a length, may not be true.
+            Record::Samples(all) if samples(record).count() != all.more + 1 => return None,
+            _ => parts.extend(samples(record).map(|sample| frame.payload(sample.payload))),
         }
     }
     Some(DataFrame { head: frame.head.clone(), body: Body::Parts(parts) })
+}
+
+/// What owns payload in a record, as far as it can be read.
+fn samples<'a>(record: &Record<'a>) -> impl Iterator<Item = Sample<'a>> + use<'a> {
+    let (many, one) = match record {
+        Record::Samples(samples) => (Some(samples.iter()), None),
+        Record::Fragment(Fragment { sample, .. }) => (None, Some(*sample)),
+        _ => (None, None),
+    };
+    many.into_iter().flatten().map_while(Result::ok).chain(one)
 }

@@ -113,7 +113,7 @@ impl Account for Cell {
         CellTap { cell: self.clone(), id, slot: Rc::default() }
     }
 
-    fn received(&self, seq: u64, _bytes: usize) {
+    fn received(&self, seq: u64, _samples: u64, _bytes: usize) {
         let mut shared = self.0.borrow_mut();
         shared.received = shared.received.max(seq);
         shared.account.received(seq);

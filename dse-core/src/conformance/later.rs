@@ -357,10 +357,13 @@ impl Taken {
             );
             match record {
                 Record::Begin(it) => self.begun.push((it.sequence, it.epoch, it.key.into())),
-                Record::Sample(it) => {
-                    let header = frame.headers(&it).get("n").unwrap_or_default().to_vec();
-                    let payload = frame.payload(it.payload);
-                    self.samples.push((it.sequence, it.seq, header, payload));
+                Record::Samples(samples) => {
+                    for it in samples.iter().map(|it| it.expect("it can be read")) {
+                        let headers = frame.headers(it.headers);
+                        let header = headers.get("n").unwrap_or_default().to_vec();
+                        let payload = frame.payload(it.payload);
+                        self.samples.push((it.sequence, it.seq, header, payload));
+                    }
                 }
                 Record::End(end) => self.ends.push(end),
                 Record::Credit(credit) => self.credits.push(credit),
@@ -458,8 +461,8 @@ impl Frame<'_> {
     /// A sample with the header `n` between two fields that are not known.
     pub(super) fn sample(&mut self, sequence: u64, seq: u64, payload: impl Into<Bytes>) {
         let payload = payload.into();
-        let numbers = [payload.len() as u64, sequence, seq, 0].map(varint).concat();
-        self.own(tag::SAMPLE, &numbers, Some(seq), payload);
+        let numbers = [payload.len() as u64, sequence, seq, 0, 0].map(varint).concat();
+        self.own(tag::SAMPLES, &numbers, Some(seq), payload);
     }
 
     /// A part of a value; the first has a header.

@@ -176,9 +176,12 @@ pub(super) fn data_frame(first: u64, lens: impl IntoIterator<Item = usize>) -> D
 
 /// Is the frame what [`data_frame`] made?
 pub(super) fn check_data_frame(frame: &DataFrame, first: u64, lens: &[usize]) {
-    let mut records = frame.records();
+    let mut samples = frame.records().flat_map(|record| match record {
+        Ok(Record::Samples(samples)) => samples.iter(),
+        other => panic!("instead of samples came {other:?}"),
+    });
     for (seq, len) in (first..).zip(lens) {
-        let Some(Ok(Record::Sample(sample))) = records.next() else {
+        let Some(Ok(sample)) = samples.next() else {
             panic!("sample {seq} is missing or broken");
         };
         let time_ns = 1_000 + seq.cast_signed();
@@ -186,7 +189,7 @@ pub(super) fn check_data_frame(frame: &DataFrame, first: u64, lens: &[usize]) {
         let payload = frame.payload(sample.payload);
         assert!(payload == pattern(seq, *len), "the payload of sample {seq} is broken");
     }
-    assert!(records.next().is_none(), "more came than was sent");
+    assert!(samples.next().is_none(), "more came than was sent");
 }
 
 /// `len` bytes that differ from those of other numbers.

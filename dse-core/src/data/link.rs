@@ -5,7 +5,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
 
 use super::SequenceFault;
-use super::frame::FrameWriter;
+use super::frame_writer::FrameWriter;
 use super::limits::{
     FRAGMENT_BYTES, FRAME_BYTES, IN_FLIGHT_BYTES, LOWER_CLASS_SHARE, RECEIVED_BYTES, REVERSE_DELAY,
 };

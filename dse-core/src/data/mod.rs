@@ -12,11 +12,15 @@
 //! The runtime puts locks and tasks around them, the simulator a virtual network.
 
 mod frame;
+mod frame_error;
+mod frame_writer;
 mod headers;
 pub mod limits;
 pub mod link;
 pub mod receive;
 mod record;
+mod records;
+mod samples;
 pub mod send;
 mod varint;
 
@@ -24,12 +28,15 @@ use alloc::boxed::Box;
 
 use crate::protocol::{Incarnation, Key, Kind, NodeId};
 
-pub use frame::{Body, DataFrame, FrameError, FrameWriter, Records};
+pub use frame::{Body, DataFrame};
+pub use frame_error::FrameError;
+pub use frame_writer::FrameWriter;
 pub use headers::{HeaderError, Headers};
 pub use record::{
     Abort, Begin, Credit, End, EndReason, Fragment, Payload, Received, Record, Refuse, Resume,
-    Sample, Skip, SkipReason, Unknown, field, tag,
+    Sample, Samples, Skip, SkipReason, Unknown, field, tag,
 };
+pub use records::Records;
 
 /// What a sequence of samples is of: shared by all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]

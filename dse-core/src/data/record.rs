@@ -4,8 +4,8 @@ use crate::protocol::{Class, Incarnation, Kind};
 
 /// The tags of records. Those that are odd own payload.
 pub mod tag {
-    /// A value, whole.
-    pub const SAMPLE: u8 = 1;
+    /// Values, whole ones.
+    pub const SAMPLES: u8 = 1;
     /// A sequence starts on this link.
     pub const BEGIN: u8 = 2;
     /// A part of a value.
@@ -47,9 +47,9 @@ pub mod tag {
 
 /// The tags of fields that may follow the fixed ones of a record.
 pub mod field {
-    /// Of Sample and the first Fragment: the headers.
+    /// Of Samples and the first Fragment: the headers.
     pub const HEADERS: u64 = 1;
-    /// Reserved, of Sample: when it expires.
+    /// Reserved, of Samples: when they expire.
     pub const EXPIRES: u64 = 2;
     /// Reserved, of Begin: the hash of the schema.
     pub const SCHEMA_HASH: u64 = 1;
@@ -60,8 +60,8 @@ pub mod field {
 pub enum Record<'a> {
     /// A sequence starts on this link.
     Begin(Begin<'a>),
-    /// A value.
-    Sample(Sample<'a>),
+    /// Values that follow each other.
+    Samples(Samples<'a>),
     /// A part of a value.
     Fragment(Fragment<'a>),
     /// Samples were left out.
@@ -119,6 +119,27 @@ pub struct Payload {
     pub offset: usize,
     /// Its length, in bytes.
     pub len: usize,
+}
+
+/// Samples of one sequence whose numbers follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Samples<'a> {
+    /// Their sequence.
+    pub sequence: u64,
+    /// The number of the first one.
+    pub seq: u64,
+    /// When the first one was published, in nanoseconds after the sequence's base time.
+    pub time_ns: i64,
+    /// How many follow the first one.
+    pub more: usize,
+    /// The encoded headers of each of them; empty if there are none.
+    pub headers: &'a [u8],
+    /// The values, behind each other.
+    pub payload: Payload,
+    /// For each but the last: its length, and the time from it to the next one.
+    pub(super) steps: &'a [u8],
+    /// Where those begin in the head.
+    pub(super) steps_at: usize,
 }
 
 /// A value.

@@ -2,7 +2,7 @@
 
 use bytes::BufMut;
 
-use super::frame::FrameError;
+use super::frame_error::FrameError;
 
 /// Longest encoding of a number, in bytes.
 pub(super) const VARINT_BYTES: usize = 10;
@@ -105,6 +105,10 @@ impl<'a> Reader<'a> {
                 self.rest = rest;
                 Ok((*byte).into())
             }
+            [b0, b1, rest @ ..] if *b1 < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(*b0 & 0x7f) | u64::from(*b1) << 7)
+            }
             [b0, b1, b2, b3, b4, b5, b6, b7, ..] => {
                 let word = u64::from_le_bytes([*b0, *b1, *b2, *b3, *b4, *b5, *b6, *b7]);
                 let ends = !word & 0x8080_8080_8080_8080;
@@ -119,7 +123,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    #[cold]
     fn long_varint(&mut self) -> Result<u64, FrameError> {
         let mut value = 0_u64;
         for (place, byte) in self.rest.iter().enumerate().take(VARINT_BYTES) {

@@ -118,11 +118,21 @@ async fn the_fragments_of_a_sample_follow_each_other() {
 
 #[tokio::test]
 async fn a_frame_that_cannot_be_read_is_a_fault() {
-    let mut node = Node::new("b");
-    let peer = Peer::of(&node, 1);
-    peer.forge(DataFrame { head: Bytes::from_static(&[4, 9]), body: Body::default() });
-    let fault = node.faults.recv().await.expect("a fault");
-    assert!(matches!(fault.error, LaneError::Receive(ReceiveError::Frame(_))), "{}", fault.error);
+    let wrong_steps = &[tag::SAMPLES, 10, 4, 1, 1, 0, 1, 4, 1, 0, 1, 0];
+    for (head, payload) in [(&[4, 9][..], &b""[..]), (wrong_steps, b"four")] {
+        let mut node = Node::new("b");
+        let peer = Peer::of(&node, 1);
+        let mut subscriber = node.subscribe(1, "**");
+        peer.send(|f| f.begin(&stream(1)));
+        peer.forge(DataFrame {
+            head: Bytes::from_static(head),
+            body: Body::Whole(Bytes::from_static(payload)),
+        });
+        let fault = node.faults.recv().await.expect("a fault");
+        let error = fault.error;
+        assert!(matches!(error, LaneError::Receive(ReceiveError::Frame(_))), "{error}");
+        assert_eq!(subscriber.try_recv(), None);
+    }
 }
 
 #[tokio::test]
@@ -288,8 +298,9 @@ async fn records_and_fields_of_the_next_version_are_skipped_and_counted() {
         // Its length, then what this version knows nothing of.
         .record(WITH_PAYLOAD, &[5, 9, 9])
         .payload(b"skip!")
-        // A sample with a field that is not known: length, sequence, number, time, field.
-        .record(tag::SAMPLE, &[8, 1, 2, 0, FIELD, 2, 7, 7])
+        // A sample with a field that is not known: length, sequence, number, time, none more,
+        // field.
+        .record(tag::SAMPLES, &[8, 1, 2, 0, 0, FIELD, 2, 7, 7])
         .payload(&payload(2))
         .today(|f| sample(f, 1, 3, payload(3)))
         .send(&peer);

@@ -187,8 +187,8 @@ async fn interest_that_comes_and_goes_begins_anew_only_after_the_last_credit() {
     let frame = peer.frame().await;
     let records = records(&frame);
     assert!(
-        matches!(&records[..], [Record::Begin(begin), Record::Sample(sample)]
-            if begin.epoch == 2 && begin.next_seq == 201 && sample.seq == 201),
+        matches!(&records[..], [Record::Begin(begin), Record::Samples(samples)]
+            if begin.epoch == 2 && begin.next_seq == 201 && (samples.seq, samples.more) == (201, 0)),
         "{records:?}"
     );
 }

@@ -1185,7 +1185,12 @@ fn words(frame: &DataFrame) -> String {
     let records: Vec<String> = frame
         .records()
         .map(|record| match record {
-            Ok(Record::Sample(it)) => format!("Sample {}#{}", it.sequence, it.seq),
+            Ok(Record::Samples(it)) if it.more == 0 => {
+                format!("Sample {}#{}", it.sequence, it.seq)
+            }
+            Ok(Record::Samples(it)) => {
+                format!("Samples {}#{} and {} more", it.sequence, it.seq, it.more)
+            }
             Ok(Record::Fragment(it)) => {
                 let (seq, end) = (it.sample.seq, it.offset + it.sample.payload.len as u64);
                 format!("Fragment {}#{seq} to {end}/{}", it.sample.sequence, it.total)

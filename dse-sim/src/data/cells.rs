@@ -148,14 +148,14 @@ impl Account for AccountRef {
         TapRef { account, tap }
     }
 
-    fn received(&self, seq: u64, bytes: usize) {
+    fn received(&self, seq: u64, samples: u64, bytes: usize) {
         let account = &self.0;
         account.account.borrow_mut().received(seq);
         account.progress(|progress| progress.seq = progress.seq.max(seq));
-        let (samples, total) = account.early.get();
-        if samples < EARLY.0 {
-            let now = (samples + 1, total + bytes);
-            let announces = now.0 == EARLY.0 || now.1 >= EARLY.1;
+        let (before, total) = account.early.get();
+        if before < EARLY.0 {
+            let now = (before + samples as usize, total + bytes);
+            let announces = now.0 >= EARLY.0 || now.1 >= EARLY.1;
             account.early.set(if announces { EARLY } else { now });
             if announces {
                 account.mark(true);

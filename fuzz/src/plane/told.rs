@@ -159,14 +159,16 @@ impl Sent {
                 let over = |before: Sequence| before.ended || before.waits;
                 assert!(before.is_none_or(over), "{record:?}: it goes on");
             }
-            Record::Sample(sample) => {
-                let sequence = self.going_on(sample.sequence, record);
+            Record::Samples(samples) => {
+                let sequence = self.going_on(samples.sequence, record);
                 assert_eq!(sequence.partial, None, "{record:?} within another");
-                sequence.sample(sample.seq, sample.payload.len as u64);
-                if let Some(stamp) = Stamp::read(&frame.payload(sample.payload)) {
-                    assert_eq!(stamp.key, sequence.key, "the payload of another key");
-                    let last = sequence.last_number.replace(stamp.number);
-                    assert!(last < Some(stamp.number), "{stamp:?} after {last:?}");
+                for sample in samples.iter().map(|sample| sample.expect("it can be read")) {
+                    sequence.sample(sample.seq, sample.payload.len as u64);
+                    if let Some(stamp) = Stamp::read(&frame.payload(sample.payload)) {
+                        assert_eq!(stamp.key, sequence.key, "the payload of another key");
+                        let last = sequence.last_number.replace(stamp.number);
+                        assert!(last < Some(stamp.number), "{stamp:?} after {last:?}");
+                    }
                 }
             }
             Record::Fragment(fragment) => {

@@ -10,8 +10,10 @@ use bytes::Bytes;
 
 use super::{Delivery, Inbound, Item, Sample, Source, Tap, Value};
 use crate::data::Origin;
-use crate::data::frame::Place;
-use crate::data::record::{self, EndReason, Record, SkipReason, Unknown};
+use crate::data::headers::Headers;
+use crate::data::record::{EndReason, Record, Samples, SkipReason, Unknown};
+use crate::data::records::Place;
+use crate::data::samples::{Cursor, Step};
 use crate::protocol::{Instant, InterestOptions, Key, Kind, NodeId};
 
 /// The deliveries of one subscription. To be filled by [`push`](Self::push), in the order in
@@ -53,8 +55,22 @@ impl<T> Fed<T> {
 struct Reading<T> {
     inbound: Inbound<T>,
     place: Place,
+    /// The samples that stand in front of that place.
+    run: Option<Run<T>>,
     begun: usize,
     whole: usize,
+}
+
+/// Samples of one record, from one on.
+#[derive(Debug)]
+struct Run<T> {
+    cursor: Cursor,
+    source: Arc<Source<T>>,
+    /// The place of its position.
+    position: usize,
+    /// The last number that was looked at before.
+    seen: u64,
+    headers: Headers,
 }
 
 /// How far a subscription came with one key of one node. Outlives links.
@@ -176,8 +192,8 @@ impl<T: Tap> Feed<T> {
                     self.positions.retain(|owner, it| *owner != node || it.fate == Fate::Live);
                 }
                 Item::Frame(inbound) => {
-                    let place = Place::default();
-                    let reading = Reading { inbound, place, begun: 0, whole: 0 };
+                    let place = inbound.from;
+                    let reading = Reading { inbound, place, run: None, begun: 0, whole: 0 };
                     self.reading = Some(Box::new(reading));
                 }
             }
@@ -186,21 +202,30 @@ impl<T: Tap> Feed<T> {
 
     /// Reads on in a frame, up to a delivery or to its end.
     fn read(&mut self, mut reading: Box<Reading<T>>, now: Instant) -> Option<Delivery> {
-        let Reading { inbound, place, begun, whole } = &mut *reading;
-        let mut records = inbound.frame.records_from(*place).forward();
-        while let Some(Ok(record)) = records.next() {
+        loop {
+            let Reading { inbound, place, run, begun, whole } = &mut *reading;
+            if let Some(samples) = run {
+                if let Some(delivery) = self.sample(inbound, samples, now) {
+                    self.reading = Some(reading);
+                    return Some(delivery);
+                }
+                *run = None;
+            }
+            let mut records = inbound.frame.records_from(*place);
+            let record = records.next()?.ok()?;
+            *place = records.place();
             let delivery = match record {
-                Record::Sample(sample) => self.sample(inbound, &sample, now),
+                Record::Samples(samples) => {
+                    *run = self.run(inbound, &samples);
+                    continue;
+                }
                 record => self.record(inbound, (begun, whole), record, now),
             };
-            let delivery = delivery.or_else(|| self.next.pop_front());
-            if delivery.is_some() {
-                *place = records.place(&inbound.frame.head);
+            if let Some(delivery) = delivery.or_else(|| self.next.pop_front()) {
                 self.reading = Some(reading);
-                return delivery;
+                return Some(delivery);
             }
         }
-        None
     }
 
     fn record(
@@ -241,45 +266,52 @@ impl<T: Tap> Feed<T> {
         }
     }
 
-    fn sample(
-        &mut self,
-        inbound: &Inbound<T>,
-        sample: &record::Sample<'_>,
-        now: Instant,
-    ) -> Option<Delivery> {
-        let Inbound { link, frame, copies, .. } = inbound;
-        let Self { feeds, positions, options, next, gaps, .. } = self;
-        let feed = feeds.get_mut(&(*link, sample.sequence))?.of_stream()?;
-        let (seq, bytes) = (sample.seq, sample.payload.len);
-        if seq <= feed.seen {
-            return None;
-        }
-        feed.seen = seq;
-        let source = &feed.source;
-        if source.tap.left_out_from().is_some_and(|from| seq >= from) {
-            return None;
-        }
-        let position = positions.get(feed.position);
-        let gap = position.accept(source, seq, options, now, gaps);
-        let Some(gap) = gap else {
-            source.tap.consumed(seq, 0);
-            return None;
-        };
-        let payload = frame.payload(sample.payload);
-        let delivery = Delivery::Sample(Sample {
-            origin: Arc::clone(&position.origin),
-            seq,
-            time_ns: source.base_time_ns.wrapping_add_signed(sample.time_ns),
-            headers: frame.headers(sample),
-            payload: if *copies { Bytes::copy_from_slice(&payload) } else { payload },
-        });
-        source.tap.consumed(seq, bytes);
-        match gap {
-            None => Some(delivery),
-            Some(gap) => {
-                next.push_back(delivery);
-                Some(gap)
+    /// Samples of a stream that feeds it.
+    fn run(&mut self, inbound: &Inbound<T>, samples: &Samples<'_>) -> Option<Run<T>> {
+        let feed = self.feeds.get_mut(&(inbound.link, samples.sequence))?.of_stream()?;
+        let seen = feed.seen;
+        feed.seen = seen.max(samples.last_seq()?);
+        Some(Run {
+            cursor: samples.cursor(),
+            source: Arc::clone(&feed.source),
+            position: feed.position,
+            seen,
+            headers: inbound.frame.headers(samples.headers),
+        })
+    }
+
+    /// The next of these samples that is to be delivered, or the gap in front of it.
+    #[inline]
+    fn sample(&mut self, inbound: &Inbound<T>, run: &mut Run<T>, now: Instant) -> Option<Delivery> {
+        let Inbound { frame, copies, .. } = inbound;
+        let Run { cursor, source, position, seen, headers } = run;
+        let Self { positions, options, next, gaps, .. } = self;
+        let position = positions.get(*position);
+        loop {
+            let Step { seq, time_ns, payload } = cursor.next(&frame.head)?.ok()?;
+            let left_out = || source.tap.left_out_from().is_some_and(|from| seq >= from);
+            if seq <= *seen || left_out() {
+                continue;
             }
+            let Some(gap) = position.accept(source, seq, options, now, gaps) else {
+                source.tap.consumed(seq, 0);
+                continue;
+            };
+            let bytes = payload.len;
+            let payload = frame.payload(payload);
+            let sample = Sample {
+                origin: Arc::clone(&position.origin),
+                seq,
+                time_ns: source.base_time_ns.wrapping_add_signed(time_ns),
+                headers: headers.clone(),
+                payload: if *copies { Bytes::copy_from_slice(&payload) } else { payload },
+            };
+            source.tap.consumed(seq, bytes);
+            if gap.is_some() {
+                next.push_back(Delivery::Sample(sample));
+                return gap;
+            }
+            return Some(Delivery::Sample(sample));
         }
     }
 

@@ -8,11 +8,14 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 
 use super::{Account, Inbound, Item, Source, Tap, Value};
-use crate::data::frame::{DataFrame, FrameError};
+use crate::data::frame::DataFrame;
+use crate::data::frame_error::FrameError;
 use crate::data::limits::{LARGEST_WINDOW, LINK_KEPT_BYTES, PAYLOAD_BYTES, SEQUENCES_PER_LINK};
 use crate::data::record::{
-    Begin, Credit, End, EndReason, Fragment, Received, Record, Refuse, Resume, Sample, Unknown, tag,
+    Begin, Credit, End, EndReason, Fragment, Received, Record, Refuse, Resume, Sample, Samples,
+    Unknown, tag,
 };
+use crate::data::records::Place;
 use crate::data::send::Flight;
 use crate::data::{Body, Origin, SequenceFault};
 use crate::protocol::{
@@ -167,6 +170,17 @@ impl Partial {
     }
 }
 
+/// What was seen of a frame.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Up to where it was read and found right.
+    checked: Place,
+    /// Where the first record stands that counts for `Received`, if there is one.
+    counts_from: Option<Place>,
+    /// Samples that were put together from fragments, with their sequences.
+    whole: Vec<(u64, Value)>,
+}
+
 /// What a frame holds for one subscription.
 #[derive(Debug)]
 struct Share<T> {
@@ -189,7 +203,7 @@ const CREDIT_SLACK: usize = 3;
 /// Of fewer sequences those that are over are kept.
 const SWEEP_AT: usize = 64;
 /// Of a sequence in between so many samples it is looked for what was confirmed.
-const CONFIRMED_EVERY: u32 = 1024;
+const CONFIRMED_EVERY: u64 = 1024;
 
 impl<A: Account> LinkReceiver<A> {
     /// A link with this peer, on which nothing came in.
@@ -292,13 +306,12 @@ impl<A: Account> LinkReceiver<A> {
         mut frame: DataFrame,
         host: &mut impl Host<Account = A>,
     ) -> Result<bool, ReceiveError> {
-        let mut whole = Vec::new();
-        let mut counts = false;
-        let mut checked = 0;
-        let read = self.records(&frame, host, &mut whole, (&mut counts, &mut checked));
+        let mut seen = Seen::default();
+        let read = self.records(&frame, host, &mut seen);
         // What was not looked over is for nobody.
-        frame.head.truncate(checked);
-        self.hand_over(frame, whole);
+        frame.head.truncate(seen.checked.head());
+        let counts = seen.counts_from.is_some();
+        self.hand_over(frame, seen);
         read?;
         Ok(counts)
     }
@@ -307,25 +320,28 @@ impl<A: Account> LinkReceiver<A> {
         &mut self,
         frame: &DataFrame,
         host: &mut impl Host<Account = A>,
-        whole: &mut Vec<(u64, Value)>,
-        (counts, checked): (&mut bool, &mut usize),
+        seen: &mut Seen,
     ) -> Result<(), ReceiveError> {
         let mut records = frame.records();
         while let Some(record) = records.next() {
-            *counts |= !matches!(
+            let goes_back = matches!(
                 record,
                 Ok(Record::Received(_) | Record::Credit(_) | Record::Resume(_) | Record::Refuse(_))
             );
+            if !goes_back {
+                seen.counts_from.get_or_insert(seen.checked);
+            }
             let taken = match record? {
-                Record::Sample(sample) => self.sample(frame, sample),
-                record => self.other(frame, record, host, whole),
+                Record::Samples(samples) => self.samples(frame, samples),
+                record => self.other(frame, record, host, &mut seen.whole).map_err(Into::into),
             };
             match taken {
                 // It was refused, and what was under way meanwhile is not looked at.
-                Err(SequenceFault::Unknown { sequence }) if self.strangers.contains(&sequence) => {}
+                Err(ReceiveError::Fault(SequenceFault::Unknown { sequence }))
+                    if self.strangers.contains(&sequence) => {}
                 taken => taken?,
             }
-            *checked = records.head_read(&frame.head);
+            seen.checked = records.place();
         }
         self.counters.unknown_fields += records.unknown_fields();
         Ok(())
@@ -339,7 +355,8 @@ impl<A: Account> LinkReceiver<A> {
         whole: &mut Vec<(u64, Value)>,
     ) -> Result<(), SequenceFault> {
         match record {
-            Record::Sample(sample) => self.sample(frame, sample)?,
+            // Read by itself.
+            Record::Samples(_) => {}
             Record::Begin(begin) => self.begin(begin, host)?,
             Record::Fragment(fragment) => whole.extend(self.fragment(frame, fragment)?),
             Record::Skip(skip) => {
@@ -380,7 +397,7 @@ impl<A: Account> LinkReceiver<A> {
     }
 
     /// Gives the frame to the subscriptions that it is for.
-    fn hand_over(&mut self, frame: DataFrame, whole: Vec<(u64, Value)>) {
+    fn hand_over(&mut self, frame: DataFrame, seen: Seen) {
         let wanted = self.shares.iter().filter(|share| share.wanted).count();
         if wanted == 0 {
             return;
@@ -390,7 +407,8 @@ impl<A: Account> LinkReceiver<A> {
             Body::Whole(whole) => whole.len(),
             Body::Parts(_) => 0,
         };
-        let whole = (!whole.is_empty()).then(|| Arc::<[_]>::from(whole));
+        let whole = (!seen.whole.is_empty()).then(|| Arc::<[_]>::from(seen.whole));
+        let from = seen.counts_from.unwrap_or_default();
         let frame = Arc::new(frame);
         for (share, wanted) in self.shares.iter_mut().zip(&self.subscriptions) {
             let bytes = core::mem::take(&mut share.bytes);
@@ -398,6 +416,7 @@ impl<A: Account> LinkReceiver<A> {
                 let inbound = Inbound {
                     link: self.link,
                     frame: Arc::clone(&frame),
+                    from,
                     begun: core::mem::take(&mut share.begun),
                     copies: bytes * 4 < pinned,
                     whole: whole.clone(),
@@ -469,7 +488,7 @@ impl<A: Account> LinkReceiver<A> {
         if inlet.state == InletState::Open {
             self.tap_all(sequence, &mut inlet, begin.next_seq - 1);
             if last_seq >= begin.next_seq {
-                inlet.account.received(last_seq, 0);
+                inlet.account.received(last_seq, 0, 0);
             }
         }
         self.inlets.insert(sequence, inlet);
@@ -508,35 +527,50 @@ impl<A: Account> LinkReceiver<A> {
         }
     }
 
-    fn sample(&mut self, frame: &DataFrame, sample: Sample<'_>) -> Result<(), SequenceFault> {
-        let Some(inlet) = open(&mut self.inlets, sample.sequence)? else { return Ok(()) };
-        let (seq, bytes) = (sample.seq, sample.payload.len);
-        inlet.check(sample.sequence, seq)?;
+    fn samples(&mut self, frame: &DataFrame, samples: Samples<'_>) -> Result<(), ReceiveError> {
+        let Samples { sequence, seq, payload, .. } = samples;
+        let Some(inlet) = open(&mut self.inlets, sequence)? else { return Ok(()) };
+        let last_seq = samples.last_seq().unwrap_or(u64::MAX);
+        inlet.check(sequence, seq, last_seq)?;
         if inlet.partial.is_some() {
-            return Err(SequenceFault::Fragment { sequence: sample.sequence });
+            return Err(SequenceFault::Fragment { sequence }.into());
         }
-        self.counters.samples += 1;
-        if inlet.taps.is_empty() && inlet.origin.kind == Kind::Stream {
-            inlet.last_seq = seq;
-            inlet.account.received(seq, 0);
-            self.counters.unwanted += 1;
+        // It is read whole here: subscriptions take it for readable.
+        let is_counted = inlet.origin.kind == Kind::Stream && !inlet.taps.is_empty();
+        for sample in samples.iter() {
+            let Sample { seq, payload, .. } = sample?;
+            if !frame.has(payload) {
+                return Err(FrameError::Truncated.into());
+            }
+            if is_counted {
+                inlet.unconfirmed.add(seq, payload.len);
+            }
+        }
+        let count = samples.more as u64 + 1;
+        self.counters.samples += count;
+        if inlet.origin.kind == Kind::State {
+            for sample in samples.iter() {
+                let Sample { seq, time_ns, headers, payload, .. } = sample?;
+                let payload = unpinned(frame.payload(payload), frame);
+                let time_ns = inlet.time_ns(time_ns);
+                let value = Value { seq, time_ns, headers: frame.headers(headers), payload };
+                inlet.value(value, &self.subscriptions, &mut self.outputs);
+            }
+            return Ok(self.keeps(payload.len)?);
+        }
+        inlet.last_seq = last_seq;
+        if !is_counted {
+            inlet.account.received(last_seq, count, 0);
+            self.counters.unwanted += count;
             return Ok(());
         }
-        if inlet.origin.kind == Kind::State {
-            let payload = unpinned(frame.payload(sample.payload), frame);
-            let time_ns = inlet.time_ns(sample.time_ns);
-            let headers = frame.headers(&sample);
-            let value = Value { seq, time_ns, headers, payload };
-            inlet.value(value, &self.subscriptions, &mut self.outputs);
-            return self.keeps(bytes);
-        }
-        inlet.last_seq = seq;
         for (place, source) in &inlet.taps {
             let share = &mut self.shares[*place];
             share.wanted |= source.tap.left_out_from().is_none();
-            share.bytes += bytes;
+            share.bytes += payload.len;
         }
-        inlet.received(sample.sequence, seq, bytes)
+        inlet.account.received(last_seq, count, payload.len);
+        Ok(inlet.within_credit(sequence, count)?)
     }
 
     fn fragment(
@@ -550,10 +584,10 @@ impl<A: Account> LinkReceiver<A> {
             return Err(SequenceFault::TooLong { sequence, len: total });
         }
         let Some(inlet) = open(&mut self.inlets, sequence)? else { return Ok(None) };
-        inlet.check(sequence, sample.seq)?;
+        inlet.check(sequence, sample.seq, sample.seq)?;
         if offset == 0 {
             let time_ns = inlet.time_ns(sample.time_ns);
-            let headers = frame.headers(&sample);
+            let headers = frame.headers(sample.headers);
             let value = Value { seq: sample.seq, time_ns, headers, payload: Bytes::new() };
             if inlet.partial.is_some() {
                 return Err(SequenceFault::Fragment { sequence });
@@ -583,7 +617,7 @@ impl<A: Account> LinkReceiver<A> {
         self.counters.samples += 1;
         if inlet.taps.is_empty() && inlet.origin.kind == Kind::Stream {
             inlet.last_seq = sample.seq;
-            inlet.account.received(sample.seq, 0);
+            inlet.account.received(sample.seq, 1, 0);
             self.counters.unwanted += 1;
             return Ok(None);
         }
@@ -633,7 +667,7 @@ impl<A: Account> LinkReceiver<A> {
                 return inlet.received(sequence, inlet.last_seq, 0);
             }
         }
-        inlet.account.received(inlet.last_seq, 0);
+        inlet.account.received(inlet.last_seq, 0, 0);
         Ok(())
     }
 
@@ -749,20 +783,28 @@ impl<A: Account> Inlet<A> {
         self.base_time_ns.wrapping_add_signed(offset)
     }
 
-    fn check(&self, sequence: u64, seq: u64) -> Result<(), SequenceFault> {
-        if seq <= self.last_seq || seq == u64::MAX {
+    /// Do samples from one number to another follow what came before?
+    fn check(&self, sequence: u64, seq: u64, last: u64) -> Result<(), SequenceFault> {
+        if seq <= self.last_seq || last == u64::MAX {
             return Err(SequenceFault::Backwards { sequence, last_seq: self.last_seq, seq });
         }
         Ok(())
     }
 
-    /// A stream's sample came in: more than was granted is a fault.
+    /// A stream's sample came in, or the word of a gap that waits as one: more than was granted
+    /// is a fault.
     fn received(&mut self, sequence: u64, seq: u64, bytes: usize) -> Result<(), SequenceFault> {
-        self.account.received(seq, bytes);
+        self.account.received(seq, 1, bytes);
         self.unconfirmed.add(seq, bytes);
-        let samples = self.unconfirmed.samples();
+        self.within_credit(sequence, 1)
+    }
+
+    /// Was what is not confirmed granted? So many samples came in just now.
+    fn within_credit(&mut self, sequence: u64, count: u64) -> Result<(), SequenceFault> {
+        let samples = u64::from(self.unconfirmed.samples());
         let most_bytes = CREDIT_SLACK * LARGEST_WINDOW.bytes as usize;
-        if samples.is_multiple_of(CONFIRMED_EVERY) || self.unconfirmed.bytes() > most_bytes {
+        let is_looked_at = samples % CONFIRMED_EVERY < count;
+        if is_looked_at || self.unconfirmed.bytes() > most_bytes {
             self.unconfirmed.release(self.account.consumed());
             let (samples, waiting) = (self.unconfirmed.samples(), self.unconfirmed.bytes());
             if samples as usize > CREDIT_SLACK * LARGEST_WINDOW.samples as usize
@@ -777,7 +819,7 @@ impl<A: Account> Inlet<A> {
     /// A state's value came in.
     fn value(&mut self, value: Value, wanted: &[Wanted], outputs: &mut Vec<Output<A::Tap>>) {
         self.last_seq = value.seq;
-        self.account.received(value.seq, 0);
+        self.account.received(value.seq, 1, 0);
         for (place, source) in &self.taps {
             if source.tap.offer(value.clone()) {
                 let item = Item::Value(Arc::clone(source));

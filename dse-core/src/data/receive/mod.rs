@@ -33,6 +33,7 @@ use super::Origin;
 use super::frame::DataFrame;
 use super::headers::Headers;
 use super::record::EndReason;
+use super::records::Place;
 use crate::protocol::{Key, NodeId};
 
 /// One subscription's part in a sequence that comes in on a link: what the receiver of the
@@ -63,8 +64,9 @@ pub trait Account: Clone {
     type Tap: Tap;
     /// One more subscription takes from the sequence, what comes after this number.
     fn tap(&self, after: u64, wanted: &Wanted) -> Self::Tap;
-    /// Everything up to here came in and was handed on; `bytes` is the payload of it.
-    fn received(&self, seq: u64, bytes: usize);
+    /// Everything up to here came in and was handed on: so many samples with payload of so many
+    /// bytes.
+    fn received(&self, seq: u64, samples: u64, bytes: usize);
     /// The end of the sequence came in.
     fn ended(&self, last_seq: u64);
     /// How far the slowest of those subscriptions came that count.
@@ -161,6 +163,8 @@ pub struct Inbound<T> {
     pub link: u64,
     /// The frame.
     pub frame: Arc<DataFrame>,
+    /// Where its records begin that may be for a subscription.
+    pub(super) from: Place,
     /// The sequences that begin in it for the subscription, in order.
     pub begun: Vec<Arc<Source<T>>>,
     /// Payloads are to be copied out, for most of the frame is not for this subscription.

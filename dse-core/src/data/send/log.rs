@@ -7,7 +7,6 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::Policy;
-use crate::data::frame::SampleHead;
 use crate::data::headers::Headers;
 use crate::data::limits::{
     DROPPING_LOG_BYTES, DROPPING_LOG_SAMPLES, HISTORY_BYTES, LOG_BYTES, LOG_SAMPLES,
@@ -17,7 +16,6 @@ use crate::protocol::Instant;
 /// One sample in the log.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    pub(super) head: SampleHead,
     pub(super) headers: Headers,
     pub(super) payload: Bytes,
     /// In nanoseconds after the sequence's base time.

@@ -37,7 +37,7 @@ use log::{Entry, Hold, Log};
 use report::Departed;
 use route::Route;
 
-use super::frame::{FrameWriter, SampleHead};
+use super::frame_writer::FrameWriter;
 use super::headers::Headers;
 use super::limits::{HISTORY_SAMPLES, PAYLOAD_BYTES};
 use super::record::{Credit, EndReason, Refuse, Resume};
@@ -225,14 +225,12 @@ impl<L: Clone> Sequence<L> {
     pub fn append(&mut self, now: Instant, time_ns: u64, headers: Headers, payload: Bytes) {
         debug_assert!(!self.closed, "a closed sequence takes no samples");
         debug_assert!(payload.len() <= PAYLOAD_BYTES, "the caller checks the length");
-        let seq = self.log.last() + 1;
         let time_ns = time_ns.wrapping_sub(self.config.base_time_ns).cast_signed();
-        let head = SampleHead::new(self.config.id, seq, time_ns, payload.len(), &headers);
         if self.config.policy == Policy::DropNewest && self.log.is_full_with(payload.len()) {
             self.keep_backlogs();
         }
         let first = self.log.first();
-        self.log.append(Entry { head, headers, payload, time_ns, at: now });
+        self.log.append(Entry { headers, payload, time_ns, at: now });
         if self.log.first() > first && !self.starved.is_empty() {
             self.call_overtaken();
         }

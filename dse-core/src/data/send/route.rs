@@ -14,7 +14,7 @@ use super::log::{Entry, Hold, Log};
 use super::report::{Fate, LastFate, Losses, UnconfirmedCause, Waited};
 use super::{LinkProgress, Policy, Pulled, SequenceConfig};
 use crate::data::SequenceFault;
-use crate::data::frame::FrameWriter;
+use crate::data::frame_writer::FrameWriter;
 use crate::data::limits::{INITIAL_WINDOW, LARGEST_WINDOW, LEAST_WINDOW, Window};
 use crate::data::record::{Begin, Credit, End, EndReason, Resume, Skip, SkipReason};
 use crate::protocol::{Class, Incarnation, Instant, InterestOptions, Kind, NodeId};
@@ -705,9 +705,10 @@ impl<L: Clone> Route<L> {
             }
             // Most samples are written from where they lie.
             if let Some((_, entry)) = self.backlog.pop_front() {
-                frame.sample_with(&entry.head, &entry.headers, entry.payload);
+                frame.sample((config.id, seq, entry.time_ns), &entry.headers, entry.payload);
             } else if let Some(entry) = log.get(seq) {
-                frame.sample_with(&entry.head, &entry.headers, entry.payload.clone());
+                let payload = entry.payload.clone();
+                frame.sample((config.id, seq, entry.time_ns), &entry.headers, payload);
             }
             self.after_sample(config, seq, now);
         }

@@ -213,17 +213,18 @@ impl Account for Arc<AccountCell> {
         tap
     }
 
-    fn received(&self, seq: u64, bytes: usize) {
+    fn received(&self, seq: u64, samples: u64, bytes: usize) {
         self.progress.received.store(seq, Release);
         // Subscriptions have room for more than the initial window, even if the application
         // does not take anything yet.
-        let [samples, total] = &self.early;
-        let before = samples.load(Relaxed);
+        let [early, total] = &self.early;
+        let before = early.load(Relaxed);
         if before < EARLY[0] {
-            samples.store(before + 1, Relaxed);
+            let after = before.saturating_add(samples as usize);
+            early.store(after, Relaxed);
             total.store(total.load(Relaxed) + bytes, Relaxed);
-            if before + 1 == EARLY[0] || total.load(Relaxed) >= EARLY[1] {
-                samples.store(EARLY[0], Relaxed);
+            if after >= EARLY[0] || total.load(Relaxed) >= EARLY[1] {
+                early.store(EARLY[0], Relaxed);
                 self.announce_now();
             }
         }

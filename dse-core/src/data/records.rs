@@ -1,0 +1,260 @@
+//! How frames are read (PROTOCOL.md §9.1).
+
+use bytes::Bytes;
+
+use super::frame_error::FrameError;
+use super::record::{
+    Abort, Begin, Credit, End, EndReason, Fragment, Payload, Received, Record, Refuse, Resume,
+    Sample, Samples, Skip, SkipReason, Unknown, field, tag,
+};
+use super::varint::{Reader, unzigzag};
+use crate::protocol::{Class, Incarnation, Kind};
+
+/// Reads the records of a frame.
+#[derive(Debug)]
+pub struct Records<'a> {
+    head: Reader<'a>,
+    parts: Option<&'a [Bytes]>,
+    /// Payload bytes, if the parts do not say them.
+    bytes: usize,
+    index: usize,
+    offset: usize,
+    fields: u64,
+    /// Length of the whole head, in bytes.
+    head_len: usize,
+}
+
+/// How far the records of a frame were read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    head: usize,
+    index: usize,
+    offset: usize,
+}
+
+impl Place {
+    /// How many bytes of the head were read.
+    pub(super) fn head(self) -> usize {
+        self.head
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>, FrameError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.head.is_empty() {
+            let left = match self.parts {
+                Some(parts) => self.index < parts.len(),
+                None => self.offset < self.bytes,
+            };
+            self.stop();
+            return left.then_some(Err(FrameError::Trailing));
+        }
+        let record = self.record();
+        if record.is_err() {
+            self.stop();
+        }
+        Some(record)
+    }
+}
+
+impl<'a> Records<'a> {
+    /// Those of this head from a place on. Of payload that lies in parts its parts tell the
+    /// lengths, else `bytes`.
+    pub(super) fn new(
+        head: &'a [u8],
+        parts: Option<&'a [Bytes]>,
+        bytes: usize,
+        place: Place,
+    ) -> Self {
+        let Place { head: at, index, offset } = place;
+        let reader = Reader::new(head.get(at..).unwrap_or_default());
+        Self { head: reader, parts, bytes, index, offset, fields: 0, head_len: head.len() }
+    }
+
+    /// How far they were read.
+    pub(super) fn place(&self) -> Place {
+        let head = self.head_len - self.head.rest().len();
+        Place { head, index: self.index, offset: self.offset }
+    }
+
+    /// How many fields, and numbers of kinds, classes and reasons, were skipped so far that this
+    /// version does not know.
+    pub fn unknown_fields(&self) -> u64 {
+        self.fields
+    }
+
+    fn stop(&mut self) {
+        self.head = Reader::new(&[]);
+        (self.parts, self.bytes) = (None, 0);
+    }
+
+    fn record(&mut self) -> Result<Record<'a>, FrameError> {
+        let full_tag = self.head.byte()?;
+        let mut body = Reader::new(self.head.counted()?);
+        let tag = full_tag & !tag::MUST_UNDERSTAND;
+        if tag == tag::SAMPLES {
+            return self.samples(&mut body);
+        }
+        let payload = if tag % 2 == 1 { Some(self.payload(body.number()?)?) } else { None };
+        let record = match (tag, payload) {
+            (tag::FRAGMENT, Some(payload)) => Record::Fragment(self.fragment(&mut body, payload)?),
+            (tag::BEGIN, _) => Record::Begin(self.begin(&mut body)?),
+            (tag::SKIP, _) => Record::Skip(Skip {
+                sequence: body.varint()?,
+                next_seq: body.varint()?,
+                reason: self.skip_reason(&mut body)?,
+            }),
+            (tag::END, _) => Record::End(End {
+                sequence: body.varint()?,
+                last_seq: body.varint()?,
+                reason: self.end_reason(&mut body)?,
+            }),
+            (tag::ABORT, _) => Record::Abort(Abort {
+                sequence: body.varint()?,
+                seq: body.varint()?,
+                reason: self.skip_reason(&mut body)?,
+            }),
+            (tag::RECEIVED, _) => {
+                Record::Received(Received { bytes: body.varint()?, delay_us: body.varint()? })
+            }
+            (tag::CREDIT, _) => Record::Credit(credit(&mut body)?),
+            (tag::RESUME, _) => Record::Resume(Resume {
+                sequence: body.varint()?,
+                epoch: body.varint()?,
+                next_seq: body.varint()?,
+            }),
+            (tag::REFUSE, _) => Record::Refuse(Refuse {
+                sequence: body.varint()?,
+                epoch: body.varint()?,
+                tag: body.number()?,
+            }),
+            _ => {
+                let must = full_tag & tag::MUST_UNDERSTAND != 0;
+                let sequence = if must { Some(body.varint()?) } else { None };
+                return Ok(Record::Unknown(Unknown { tag, sequence }));
+            }
+        };
+        while !body.is_empty() {
+            let _ = (body.varint()?, body.counted()?);
+            self.fields += 1;
+        }
+        Ok(record)
+    }
+
+    /// The reader stands behind the body.
+    #[inline]
+    fn samples(&mut self, body: &mut Reader<'a>) -> Result<Record<'a>, FrameError> {
+        let end = self.head_len - self.head.rest().len();
+        let len = body.number()?;
+        let (sequence, seq) = (body.varint()?, body.varint()?);
+        let (time_ns, more) = (unzigzag(body.varint()?), body.number()?);
+        let steps = if more > 0 { body.counted()? } else { &[] };
+        // A step has two bytes at least.
+        if more > steps.len() / 2 {
+            return Err(FrameError::Truncated);
+        }
+        let steps_at = end - body.rest().len() - steps.len();
+        let headers = if body.is_empty() { &[] } else { self.headers(body)? };
+        let payload = if more == 0 { self.payload(len)? } else { self.payloads(len, more)? };
+        let samples = Samples { sequence, seq, time_ns, more, headers, payload, steps, steps_at };
+        Ok(Record::Samples(samples))
+    }
+
+    fn fragment(
+        &mut self,
+        body: &mut Reader<'a>,
+        payload: Payload,
+    ) -> Result<Fragment<'a>, FrameError> {
+        let (sequence, seq) = (body.varint()?, body.varint()?);
+        let time_ns = unzigzag(body.varint()?);
+        let (offset, total) = (body.varint()?, body.varint()?);
+        if offset.checked_add(payload.len as u64).is_none_or(|end| end > total) {
+            return Err(FrameError::Invalid("fragment"));
+        }
+        let headers = self.headers(body)?;
+        Ok(Fragment { sample: Sample { sequence, seq, time_ns, headers, payload }, offset, total })
+    }
+
+    fn begin(&mut self, body: &mut Reader<'a>) -> Result<Begin<'a>, FrameError> {
+        let (sequence, epoch) = (body.varint()?, body.varint()?);
+        let (key, kind) = (body.text("key")?, Kind::from_number(body.byte()?));
+        let (encoding, incarnation) = (body.text("encoding")?, Incarnation(body.varint()?));
+        let (next_seq, base_time_ns) = (body.varint()?, body.varint()?);
+        let (class, resume) = (body.byte()?, body.varint()? != 0);
+        self.fields += u64::from(matches!(kind, Kind::Other(_)));
+        self.fields += u64::from(Class::from_number(class).number() != class);
+        let class = Class::from_number(class);
+        Ok(Begin {
+            sequence,
+            epoch,
+            key,
+            kind,
+            encoding,
+            incarnation,
+            next_seq,
+            base_time_ns,
+            class,
+            resume,
+        })
+    }
+
+    fn skip_reason(&mut self, body: &mut Reader<'a>) -> Result<SkipReason, FrameError> {
+        let reason = SkipReason::from_number(body.number()?);
+        self.fields += u64::from(matches!(reason, SkipReason::Other(_)));
+        Ok(reason)
+    }
+
+    fn end_reason(&mut self, body: &mut Reader<'a>) -> Result<EndReason, FrameError> {
+        let reason = EndReason::from_number(body.number()?);
+        self.fields += u64::from(matches!(reason, EndReason::Other(_)));
+        Ok(reason)
+    }
+
+    fn headers(&mut self, body: &mut Reader<'a>) -> Result<&'a [u8], FrameError> {
+        let mut headers: &[u8] = &[];
+        while !body.is_empty() {
+            let (tag, value) = (body.varint()?, body.counted()?);
+            match tag {
+                field::HEADERS => headers = value,
+                _ => self.fields += 1,
+            }
+        }
+        Ok(headers)
+    }
+
+    fn payload(&mut self, len: usize) -> Result<Payload, FrameError> {
+        let fits = self
+            .parts
+            .is_none_or(|parts| parts.get(self.index).is_some_and(|part| part.len() == len));
+        if fits { self.payloads(len, 0) } else { Err(FrameError::Truncated) }
+    }
+
+    /// The payloads of a record that owns one, and so many more.
+    fn payloads(&mut self, len: usize, more: usize) -> Result<Payload, FrameError> {
+        let payload = Payload { index: self.index, offset: self.offset, len };
+        let fits = match self.parts {
+            Some(parts) => more < parts.len().saturating_sub(self.index),
+            None => len <= self.bytes - self.offset,
+        };
+        if !fits {
+            return Err(FrameError::Truncated);
+        }
+        self.index += more + 1;
+        self.offset += len;
+        Ok(payload)
+    }
+}
+
+fn credit(body: &mut Reader<'_>) -> Result<Credit, FrameError> {
+    Ok(Credit {
+        sequence: body.varint()?,
+        epoch: body.varint()?,
+        consumed_seq: body.varint()?,
+        samples: body.number()?,
+        bytes: body.number()?,
+        missed: body.varint()?,
+        last: body.varint()? != 0,
+    })
+}
