@@ -130,7 +130,7 @@ pub use builder::{NodeBuilder, StartError};
 pub use notices::{Notice, Notices};
 pub use open::{PublisherBuilder, SubscriberBuilder};
 pub use plane::Waiter;
-pub use publisher::{InterestWatch, Overflow, PublishError, Publisher, PublisherOptions};
+pub use publisher::{InterestWatch, Overflow, Publish, PublishError, Publisher, PublisherOptions};
 pub use stats::{Stats, Wait};
 pub use status::{LinkStatus, NodeStatus};
 pub use stopped::Stopped;

@@ -1,6 +1,8 @@
 //! Publishing.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -80,17 +82,16 @@ impl Publisher {
     ///
     /// # Errors
     /// The payload is too long, or the node has stopped.
-    pub async fn publish(&self, payload: Bytes) -> Result<(), PublishError> {
-        self.publish_with(Headers::new(), payload).await
+    pub fn publish(&self, payload: Bytes) -> Publish<'_> {
+        self.publish_with(Headers::new(), payload)
     }
 
     /// As [`publish`](Self::publish), with headers.
     ///
     /// # Errors
     /// As [`publish`](Self::publish).
-    pub async fn publish_with(&self, headers: Headers, payload: Bytes) -> Result<(), PublishError> {
-        tokio::task::coop::consume_budget().await;
-        self.publication.publish(&mut std::iter::once((headers, payload))).await.1
+    pub fn publish_with(&self, headers: Headers, payload: Bytes) -> Publish<'_> {
+        Publish { publisher: self, sample: Some((headers, payload)), waiting: None }
     }
 
     /// Publishes samples in order, with one lock and one wake-up for as many as there is room
@@ -113,7 +114,10 @@ impl Publisher {
     /// # Errors
     /// [`PublishError::WouldBlock`], or as [`Publisher::publish`].
     pub fn try_publish(&self, payload: Bytes) -> Result<(), PublishError> {
-        self.publication.try_publish(Headers::new(), payload)
+        match self.publication.try_publish(Headers::new(), payload)? {
+            None => Ok(()),
+            Some(_) => Err(PublishError::WouldBlock(self.key().clone())),
+        }
     }
 
     /// Describes what is published anew: this metadata takes the place of all there was.
@@ -208,6 +212,51 @@ impl Drop for Publisher {
 impl std::fmt::Debug for Publisher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Publisher").field("key", self.key()).finish_non_exhaustive()
+    }
+}
+
+/// A sample that is being published, by [`Publisher::publish`]. Small, for most samples wait for
+/// nobody.
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Publish<'a> {
+    publisher: &'a Publisher,
+    /// None once it was published or waits.
+    sample: Option<(Headers, Bytes)>,
+    waiting: Option<Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + 'a>>>,
+}
+
+impl Future for Publish<'_> {
+    type Output = Result<(), PublishError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some((headers, payload)) = self.sample.take() {
+            // Who publishes without end lets other tasks run.
+            match tokio::task::coop::poll_proceed(cx) {
+                Poll::Ready(progress) => progress.made_progress(),
+                Poll::Pending => {
+                    self.sample = Some((headers, payload));
+                    return Poll::Pending;
+                }
+            }
+            let publication = &self.publisher.publication;
+            let Some(sample) = publication.try_publish(headers, payload)? else {
+                return Poll::Ready(Ok(()));
+            };
+            self.waiting =
+                Some(Box::pin(
+                    async move { publication.publish(&mut std::iter::once(sample)).await.1 },
+                ));
+        }
+        match &mut self.waiting {
+            Some(waiting) => waiting.as_mut().poll(cx),
+            None => panic!("a future is not polled once it is over"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Publish<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publish").field("key", self.publisher.key()).finish_non_exhaustive()
     }
 }
 

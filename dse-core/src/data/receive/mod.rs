@@ -18,6 +18,8 @@ mod credit;
 mod delivery;
 mod feed;
 mod link;
+mod positions;
+mod sources;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

@@ -234,6 +234,13 @@ impl<L: Clone> Sequence<L> {
         if self.log.first() > first && !self.starved.is_empty() {
             self.call_overtaken();
         }
+        if !self.parked.is_empty() {
+            self.unpark();
+        }
+    }
+
+    /// Routes that waited for the next sample have something to write.
+    fn unpark(&mut self) {
         for link in self.parked.drain(..) {
             if let Some(route) = self.routes.get_mut(&link) {
                 route.unpark();
@@ -277,6 +284,11 @@ impl<L: Clone> Sequence<L> {
         routes.for_each(|route| route.stop_waiting(now));
     }
 
+    /// Did routes become ready since [`take_ready`](Self::take_ready) was called last?
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// The routes that became ready since the last call: the caller has their links pull.
     pub fn take_ready(&mut self) -> impl Iterator<Item = (L, Class)> + '_ {
         self.ready.drain(..)
@@ -285,11 +297,11 @@ impl<L: Clone> Sequence<L> {
     /// Is the only route ready, and its subscriber has taken all before? Then a publisher may
     /// write in the place of the link's task.
     pub fn take_ready_alone(&mut self) -> Option<(L, Class)> {
-        let mut routes = self.routes.values();
-        let is_alone = self.ready.len() == 1
-            && routes.next().is_some_and(Route::is_idle)
-            && routes.next().is_none();
-        if is_alone { self.ready.pop() } else { None }
+        if self.ready.len() != 1 || self.routes.len() != 1 {
+            return None;
+        }
+        let is_idle = self.routes.values().next().is_some_and(Route::is_idle);
+        if is_idle { self.ready.pop() } else { None }
     }
 
     /// Does a route to this link exist?

@@ -77,6 +77,27 @@ impl Publication {
         })
     }
 
+    /// Publishes one sample, if that can be done without waiting. Else it is given back.
+    pub(in crate::node) fn try_publish(
+        self: &Arc<Self>,
+        headers: Headers,
+        payload: Bytes,
+    ) -> Result<Option<(Headers, Bytes)>, PublishError> {
+        let mut state = self.state.lock();
+        if let Some((sample, _)) = self.append(&mut state, (headers, payload))? {
+            return Ok(Some(sample));
+        }
+        let alone = state.sequence.take_ready_alone();
+        self.call_links(&mut state);
+        drop(state);
+        if let Some((link, class)) = alone
+            && !link.write_alone(self, class)
+        {
+            link.ready(Arc::clone(self), class);
+        }
+        Ok(None)
+    }
+
     /// Publishes samples in order, waiting for subscribers where the policy says so. Tells how
     /// many were published; all of them unless there is an error.
     pub(in crate::node) async fn publish(
@@ -103,19 +124,6 @@ impl Publication {
         }
     }
 
-    /// Publishes one sample, if that can be done without waiting.
-    pub(in crate::node) fn try_publish(
-        self: &Arc<Self>,
-        headers: Headers,
-        payload: Bytes,
-    ) -> Result<(), PublishError> {
-        let (mut next, mut published) = (Some((headers, payload)), 0);
-        match self.offer(&mut next, &mut std::iter::empty(), &mut published, false)? {
-            None => Ok(()),
-            Some(_) => Err(PublishError::WouldBlock(self.origin.key.clone())),
-        }
-    }
-
     /// Appends as many samples as there is room for. None if there are no more; else until when
     /// to wait at most.
     fn offer(
@@ -128,48 +136,60 @@ impl Publication {
         let mut state = self.state.lock();
         let mut blocked = None;
         let mut refused = Ok(());
-        while let Some((headers, payload)) = next.take() {
-            if state.sequence.is_closed() {
-                refused = Err(PublishError::Closed(self.origin.key.clone()));
-                break;
+        while let Some(sample) = next.take() {
+            match self.append(&mut state, sample) {
+                Ok(None) => {
+                    *published += 1;
+                    *next = samples.next();
+                }
+                Ok(Some((sample, until))) => {
+                    *next = Some(sample);
+                    state.awaited |= waits;
+                    blocked = Some(until);
+                    break;
+                }
+                Err(error) => {
+                    refused = Err(error);
+                    break;
+                }
             }
-            if payload.len() > PAYLOAD_BYTES {
-                let (len, max) = (payload.len(), PAYLOAD_BYTES);
-                refused = Err(PublishError::TooLong { len, max });
-                break;
-            }
-            let blocks = !state.sequence.has_room(payload.len());
-            // To read a clock costs as much as to append.
-            let needs_time = blocks || state.sequence.needs_time();
-            let now = if needs_time { self.clock.now() } else { Instant::ZERO };
-            if blocks
-                && let Some(wait) =
-                    state.sequence.blocked(payload.len(), now, |link| link.progress())
-            {
-                *next = Some((headers, payload));
-                state.awaited |= waits;
-                blocked = Some(wait.until);
-                break;
-            }
-            state.sequence.append(now, unix_ns(), headers, payload);
-            *published += 1;
-            *next = samples.next();
         }
-        let alone = if *published == 1 { state.sequence.take_ready_alone() } else { None };
         self.call_links(&mut state);
-        drop(state);
-        if let Some((link, class)) = alone
-            && !link.write_alone(self, class)
-        {
-            link.ready(Arc::clone(self), class);
-        }
         refused.map(|()| blocked)
+    }
+
+    /// Appends a sample if there is room for it. Else gives it back, and tells until when to
+    /// wait at most.
+    #[inline]
+    fn append(
+        &self,
+        state: &mut State,
+        (headers, payload): (Headers, Bytes),
+    ) -> Result<Option<((Headers, Bytes), Instant)>, PublishError> {
+        if state.sequence.is_closed() {
+            return Err(PublishError::Closed(self.origin.key.clone()));
+        }
+        let len = payload.len();
+        if len > PAYLOAD_BYTES {
+            return Err(PublishError::TooLong { len, max: PAYLOAD_BYTES });
+        }
+        let blocks = !state.sequence.has_room(len);
+        // To read a clock costs as much as to append.
+        let needs_time = blocks || state.sequence.needs_time();
+        let now = if needs_time { self.clock.now() } else { Instant::ZERO };
+        if blocks && let Some(wait) = state.sequence.blocked(len, now, |link| link.progress()) {
+            return Ok(Some(((headers, payload), wait.until)));
+        }
+        state.sequence.append(now, unix_ns(), headers, payload);
+        Ok(None)
     }
 
     /// Has the links of routes that became ready pull from them.
     fn call_links(self: &Arc<Self>, state: &mut State) {
-        for (link, class) in state.sequence.take_ready() {
-            link.ready(Arc::clone(self), class);
+        if state.sequence.has_ready() {
+            for (link, class) in state.sequence.take_ready() {
+                link.ready(Arc::clone(self), class);
+            }
         }
     }
 
