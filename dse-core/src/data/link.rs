@@ -52,9 +52,41 @@ pub struct LinkSchedule<S> {
     urgent: bool,
     /// What goes back, one for each sequence: a later epoch begins only when the peer has had the
     /// last word of the one before.
-    credits: BTreeMap<u64, Credit>,
+    credits: Pending<Credit>,
     resumes: BTreeMap<u64, Resume>,
     refusals: BTreeMap<u64, Refuse>,
+}
+
+/// What goes back of each sequence: mostly of one.
+#[derive(Clone, Debug)]
+struct Pending<T> {
+    one: Option<(u64, T)>,
+    more: BTreeMap<u64, T>,
+}
+
+impl<T> Default for Pending<T> {
+    fn default() -> Self {
+        Self { one: None, more: BTreeMap::new() }
+    }
+}
+
+impl<T> Pending<T> {
+    fn insert(&mut self, sequence: u64, it: T) {
+        match &mut self.one {
+            Some((one, _)) if *one != sequence => {
+                self.more.insert(sequence, it);
+            }
+            None if self.more.contains_key(&sequence) => {
+                self.more.insert(sequence, it);
+            }
+            one => *one = Some((sequence, it)),
+        }
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        let one = self.one.take().map(|(_, one)| one);
+        one.or_else(|| self.more.pop_first().map(|(_, it)| it))
+    }
 }
 
 impl<S> Default for LinkSchedule<S> {
@@ -85,7 +117,7 @@ impl<S> LinkSchedule<S> {
             told_at: Instant::ZERO,
             reverse_at: None,
             urgent: false,
-            credits: BTreeMap::new(),
+            credits: Pending::default(),
             resumes: BTreeMap::new(),
             refusals: BTreeMap::new(),
         }
@@ -234,7 +266,7 @@ impl<S> LinkSchedule<S> {
                 frame.resume(resume);
             } else if let Some((_, refuse)) = self.refusals.pop_first() {
                 frame.refuse(refuse);
-            } else if let Some((_, credit)) = self.credits.pop_first() {
+            } else if let Some(credit) = self.credits.pop() {
                 frame.credit(credit);
             } else {
                 self.urgent = false;
@@ -258,6 +290,11 @@ impl<S> LinkSchedule<S> {
     /// Would a sequence write now?
     pub fn has_turn(&self) -> bool {
         self.has_room() && self.lines.iter().any(|line| !line.is_empty())
+    }
+
+    /// As [`has_turn`](Self::has_turn), or may one write that was to wait until now?
+    pub fn has_turn_at(&self, now: Instant) -> bool {
+        self.has_turn() || self.later.first_key_value().is_some_and(|((at, _), _)| *at <= now)
     }
 
     /// The sequence that writes next into the frame, its class and its turn; none if the frame

@@ -77,6 +77,13 @@ pub(super) enum Call {
     Leave,
 }
 
+/// Who waits for the outcome of a command.
+pub(super) enum Waiting {
+    Done(Reply<Result<(), CommandError>>),
+    Answered(Reply<Result<Report, TooManyRequests>>),
+    Stats(Reply<StatsOutcome>),
+}
+
 /// The application's end: as many as there are handles.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {

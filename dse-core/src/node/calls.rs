@@ -1,22 +1,13 @@
 //! The calls of the application, carried out.
 
-use super::call::{Call, Reply, StatsOutcome, TooManyRequests};
+use super::call::{Call, TooManyRequests, Waiting};
 use super::driver::Driver;
 use super::limits::{FINISH_TIMEOUT, REQUESTS};
 use super::plane::PlaneRequest;
 use super::stats::{Stats, Wait};
 use super::status::NodeStatus;
 use super::watch::Watching;
-use crate::protocol::{
-    Command, CommandError, Input, KeyExpr, PeerInfo, Report, Role, StatsError, Ticket,
-};
-
-/// Who waits for the outcome of a command.
-pub(super) enum Waiting {
-    Done(Reply<Result<(), CommandError>>),
-    Answered(Reply<Result<Report, TooManyRequests>>),
-    Stats(Reply<StatsOutcome>),
-}
+use crate::protocol::{Command, Input, KeyExpr, PeerInfo, Role, StatsError, Ticket};
 
 impl Driver {
     pub(super) fn call(&mut self, call: Call) {

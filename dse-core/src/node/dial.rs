@@ -1,19 +1,12 @@
-//! Dialling: one task a dial.
+//! Dialling, as many at a time as there are places.
 
 use tokio::task::JoinError;
 
+use super::connect::{Dialled, connect};
 use super::driver::Driver;
-use super::limits::{DIAL_TIMEOUT, DIALS_IN_LINE};
+use super::limits::DIALS_IN_LINE;
 use super::window::Place;
 use crate::protocol::{DialId, Endpoint, Input};
-use crate::transport::{Link, TransportError};
-
-/// How a dial went.
-pub(super) struct Dialled {
-    transport: &'static str,
-    outcome: Result<Link, TransportError>,
-    place: Place,
-}
 
 impl Driver {
     /// Begins the dials for which there are places, in the order in which the bus asked for
@@ -42,14 +35,7 @@ impl Driver {
                 return self.follow_ups.push_back(Input::ConnectFailed { dial, error });
             }
         };
-        self.dials.spawn(dial, async move {
-            let outcome = tokio::time::timeout(DIAL_TIMEOUT, transport.connect(&endpoint)).await;
-            let outcome = outcome.unwrap_or_else(|_| {
-                let why = "no answer within 5 s".into();
-                Err(TransportError::Connect { endpoint, why })
-            });
-            Dialled { transport: transport.capabilities().scheme, outcome, place }
-        });
+        self.dials.spawn(dial, connect(transport, endpoint, place));
     }
 
     pub(super) fn dialled(&mut self, dial: DialId, dialled: Result<Dialled, JoinError>) {

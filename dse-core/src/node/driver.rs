@@ -15,9 +15,8 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
-use super::call::{self, Call, Callee};
-use super::calls::Waiting;
-use super::dial::Dialled;
+use super::call::{self, Call, Callee, Waiting};
+use super::connect::Dialled;
 use super::limits::{
     ACCEPTED_QUEUED, BATCH, LAST_WORDS_TIMEOUT, LINK_EVENTS_QUEUED, NOTICES_KEPT, OPENING_LINKS,
 };

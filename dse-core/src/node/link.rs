@@ -222,13 +222,14 @@ pub(crate) struct Activity {
 impl Activity {
     fn new(origin: tokio::time::Instant) -> Self {
         let new = Self { origin, heard_ns: AtomicU64::new(0) };
-        new.mark();
+        new.mark(tokio::time::Instant::now());
         new
     }
 
     /// Something came from the peer.
-    pub(crate) fn mark(&self) {
-        self.heard_ns.store(self.now().as_nanos(), Ordering::Relaxed);
+    pub(crate) fn mark(&self, now: tokio::time::Instant) {
+        let heard = Instant::ZERO + now.saturating_duration_since(self.origin);
+        self.heard_ns.store(heard.as_nanos(), Ordering::Relaxed);
     }
 
     fn heard_at(&self) -> Instant {

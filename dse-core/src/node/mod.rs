@@ -93,18 +93,22 @@
 //! One task a node, the driver, owns the control bus and feeds it: commands of the
 //! application, messages of links, time. Samples never pass through it (ARCHITECTURE.md).
 
+mod arrivals;
 mod beats;
 mod builder;
 mod call;
 mod calls;
+mod connect;
 mod dial;
 mod driver;
+mod error;
 mod limits;
 pub(crate) mod link;
 mod links;
 mod listen;
 mod notices;
 mod open;
+mod options;
 mod outputs;
 #[doc(hidden)]
 pub mod plane;
@@ -127,10 +131,12 @@ use tokio::sync::broadcast;
 use tokio::task::AbortHandle;
 
 pub use builder::{NodeBuilder, StartError};
+pub use error::NodeError;
 pub use notices::{Notice, Notices};
 pub use open::{PublisherBuilder, SubscriberBuilder};
-pub use plane::Waiter;
-pub use publisher::{InterestWatch, Overflow, Publish, PublishError, Publisher, PublisherOptions};
+pub use options::{Overflow, PublisherOptions};
+pub use plane::{PublishError, Waiter};
+pub use publisher::{InterestWatch, Publish, Publisher};
 pub use stats::{Stats, Wait};
 pub use status::{LinkStatus, NodeStatus};
 pub use stopped::Stopped;
@@ -147,8 +153,8 @@ pub use crate::data::send::{Report as DeliveryReport, Unconfirmed, UnconfirmedCa
 pub use crate::data::{HeaderError, Headers, Origin, SkipReason};
 
 use crate::protocol::{
-    BusId, CommandError, Endpoint, Incarnation, Key, KeyExpr, Match, NameError, NodeId, Report,
-    Role, StatsError, SubscriptionId,
+    BusId, Endpoint, Incarnation, Key, KeyExpr, Match, NameError, NodeId, Report, Role, StatsError,
+    SubscriptionId,
 };
 
 /// The longest payload that a sample may have, in bytes.
@@ -189,32 +195,6 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// Why a node did not do what it was asked to.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NodeError {
-    /// A key or key expression is none.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// No transport for an endpoint.
-    #[error(transparent)]
-    UnknownScheme(#[from] UnknownScheme),
-    /// Guests are told of no index.
-    #[error("a guest holds no directory; ask the bus with a request, or join as a member")]
-    Guest,
-    /// As many requests of this node are out as it may have at a time.
-    #[error("{limit} requests of this node are out, the most there may be; wait for some of them")]
-    TooManyRequests {
-        /// The limit.
-        limit: usize,
-    },
-    /// The control bus does not carry it out.
-    #[error(transparent)]
-    Refused(#[from] CommandError),
-    /// The node does no more.
-    #[error(transparent)]
-    Stopped(#[from] Stopped),
 }
 
 impl Node {

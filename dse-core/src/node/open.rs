@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use super::Node;
 use super::call::Call;
+use super::error::NodeError;
 use super::limits::STALL_TIMEOUT;
+use super::options::{Overflow, PublisherOptions};
 use super::plane::limits::QUEUE_SAMPLES;
-use super::publisher::PublisherOptions;
-use super::{Node, NodeError, Overflow, Publisher, Subscriber};
+use super::publisher::Publisher;
+use super::subscriber::Subscriber;
 use crate::protocol::{Class, CommandError, Declaration, InterestOptions, Key, KeyExpr, Kind};
 
 /// Sets a publisher up. See [`Node::publisher`].

@@ -1,7 +1,7 @@
 //! What the core wants done, carried out.
 
 use super::call::Reply;
-use super::calls::Waiting;
+use super::call::Waiting;
 use super::driver::Driver;
 use super::links::DataLane;
 use super::notices::Notice;
@@ -126,7 +126,7 @@ impl Driver {
             self.links.open(link, peer.node.clone())
         {
             let activity = handle.activity();
-            self.plane.link_opened(link, peer, sender, receiver, move || activity.mark());
+            self.plane.link_opened(link, peer, sender, receiver, move |now| activity.mark(now));
         }
     }
 

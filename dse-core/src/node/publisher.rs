@@ -3,50 +3,17 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::call::{Call, Caller};
-use super::plane::{Hub, PlaneRequest, Publication, Waiter};
-use super::{NodeError, Stopped};
+use super::error::NodeError;
+use super::plane::{Hub, Interest, PlaneRequest, Publication, PublishError, Waiter};
+use super::stopped::Stopped;
 use crate::data::Headers;
 use crate::data::send::Report;
-use crate::protocol::{Class, Key};
-
-/// What a stream does for a subscriber that is slower than its publisher.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Overflow {
-    /// The publisher waits: the slowest subscriber that makes progress sets the pace. One that
-    /// makes none for the stall timeout is waited for no more: its samples are dropped and
-    /// reported to it as a gap until it moves again.
-    #[default]
-    Block,
-    /// The oldest samples that wait for it are dropped and reported to it as a gap. At most
-    /// 1024 samples of together 1 MiB wait, or one.
-    DropOldest,
-    /// The newest samples are dropped and reported to it as a gap; as many wait.
-    DropNewest,
-}
-
-/// How a publisher treats its samples and its subscribers.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct PublisherOptions {
-    /// What a stream does for a subscriber that is slower.
-    pub overflow: Overflow,
-    /// How urgent the samples are.
-    pub class: Class,
-    /// How many samples a stream keeps for late joiners.
-    pub history: usize,
-    /// After this time a sample is not sent any more.
-    pub expires: Option<Duration>,
-    /// How long a subscriber that makes no progress is waited for, instead of the node's own.
-    pub stall_timeout: Option<Duration>,
-    /// Who takes fewer bytes a second while it is waited for is stalled, too. 0 is no floor.
-    pub min_rate: u64,
-}
+use crate::protocol::Key;
 
 /// Publishes the samples of one key of this node.
 ///
@@ -215,6 +182,9 @@ impl std::fmt::Debug for Publisher {
     }
 }
 
+/// A publish that waits for subscribers.
+type Wait<'a> = Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + 'a>>;
+
 /// A sample that is being published, by [`Publisher::publish`]. Small, for most samples wait for
 /// nobody.
 #[must_use = "futures do nothing unless they are awaited"]
@@ -222,7 +192,7 @@ pub struct Publish<'a> {
     publisher: &'a Publisher,
     /// None once it was published or waits.
     sample: Option<(Headers, Bytes)>,
-    waiting: Option<Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + 'a>>>,
+    waiting: Option<Wait<'a>>,
 }
 
 impl Future for Publish<'_> {
@@ -258,34 +228,6 @@ impl std::fmt::Debug for Publish<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Publish").field("key", self.publisher.key()).finish_non_exhaustive()
     }
-}
-
-/// Why a sample was not published.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PublishError {
-    /// The payload is longer than a sample may be.
-    #[error("the payload has {len} bytes, more than the {max} that a sample may have")]
-    TooLong {
-        /// Its length, in bytes.
-        len: usize,
-        /// The limit, in bytes.
-        max: usize,
-    },
-    /// A subscriber is behind.
-    #[error("a subscriber of {0} is behind; publish() waits for it")]
-    WouldBlock(Key),
-    /// The node has left or stopped.
-    #[error("{0} is published no more: its node has left the bus")]
-    Closed(Key),
-}
-
-/// Who wants a publisher's samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Interest {
-    pub(super) wanted: bool,
-    pub(super) subscribers: usize,
-    pub(super) closed: bool,
 }
 
 /// Tells whether anybody wants a publisher's samples.

@@ -469,7 +469,7 @@ async fn a_link_that_drains_when_its_node_stops_keeps_nobody_busy() {
     let looks = Arc::<AtomicUsize>::default();
     let (sender, _there) = Wire::default().halves();
     let receiver = Box::new(Silent(Arc::clone(&looks)));
-    node.plane.link_opened(LinkId(1), peer.info.clone(), sender, receiver, || {});
+    node.plane.link_opened(LinkId(1), peer.info.clone(), sender, receiver, |_now| {});
     let subscriber = node.subscribe(1, "**");
     node.plane.link_closed(LinkId(1), true);
     tokio::task::yield_now().await;
@@ -504,7 +504,7 @@ async fn a_link_that_drains_is_read_for_a_while_and_not_beyond_its_node() {
         let looks = Arc::<AtomicUsize>::default();
         let (sender, _there) = Wire::default().halves();
         let receiver = Box::new(Endless(Arc::clone(&looks)));
-        node.plane.link_opened(LinkId(1), peer.info.clone(), sender, receiver, || {});
+        node.plane.link_opened(LinkId(1), peer.info.clone(), sender, receiver, |_now| {});
         node.plane.link_closed(LinkId(1), true);
         let looks = async || {
             for _ in 0..100 {

@@ -116,8 +116,8 @@ pub(crate) fn link(a: &Node, b: &Node, id: u64) -> Link {
     let link = Link { id, there: Wire::default(), back: Wire::default() };
     let (a_sends, b_receives) = link.there.halves();
     let (b_sends, a_receives) = link.back.halves();
-    a.plane.link_opened(LinkId(id), b.info.clone(), a_sends, a_receives, || {});
-    b.plane.link_opened(LinkId(id), a.info.clone(), b_sends, b_receives, || {});
+    a.plane.link_opened(LinkId(id), b.info.clone(), a_sends, a_receives, |_now| {});
+    b.plane.link_opened(LinkId(id), a.info.clone(), b_sends, b_receives, |_now| {});
     link
 }
 
@@ -136,7 +136,7 @@ impl Peer {
         let (sender, receives) = wires.back.halves();
         let peer = NodeId::new("peer").expect("a node id");
         let info = PeerInfo::new(peer, Incarnation(1), Role::Member);
-        node.plane.link_opened(LinkId(id), info, sends, receives, || {});
+        node.plane.link_opened(LinkId(id), info, sends, receives, |_now| {});
         Self { wires, receiver, sender: Some(sender) }
     }
 

@@ -166,7 +166,7 @@ impl Supervisor {
     }
 
     fn take_frames(&mut self) -> Result<(), String> {
-        self.activity.mark();
+        self.activity.mark(tokio::time::Instant::now());
         let now = self.activity.heard_at();
         for mut frame in self.received.drain(..) {
             let more = match *frame {

@@ -204,7 +204,7 @@ async fn silence_is_down_and_data_is_a_sign_of_life() {
     let activity = trial.handle.activity();
     for _ in 0..20 {
         tokio::time::sleep(Duration::from_millis(400)).await;
-        activity.mark();
+        activity.mark(tokio::time::Instant::now());
     }
     assert!(trial.wire.sent().is_empty(), "who hears does not ping");
     let (ms, down) = trial.next().await;

@@ -19,6 +19,10 @@ impl Clock {
         Instant::ZERO + self.origin.elapsed()
     }
 
+    pub(in crate::node) fn of(self, at: tokio::time::Instant) -> Instant {
+        Instant::ZERO + at.saturating_duration_since(self.origin)
+    }
+
     pub(in crate::node) fn at(self, at: Instant) -> tokio::time::Instant {
         self.origin + Duration::from_nanos(at.as_nanos())
     }

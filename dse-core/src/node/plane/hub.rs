@@ -2,25 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::account::{Share, TapCell};
+use super::account::TapCell;
+use super::budget::Budget;
 use super::clock::{Clock, unix_ns};
+use super::config::{PlaneConfig, PlaneRequest};
 use super::counters::Counters;
 use super::limits::RETIRED_KEYS;
 use super::link::{Closing, Link};
 use super::lock::Lock;
+use super::progress::PeerSequences;
 use super::publication::{Publication, policy};
-use super::reader::PeerSequences;
-use super::{PlaneConfig, PlaneRequest};
 use crate::data::Origin;
 use crate::data::receive::{Item, Wanted};
 use crate::data::send::SequenceConfig;
-use crate::node::publisher::{Publisher, PublisherOptions};
-use crate::node::subscriber::Subscriber;
+use crate::node::options::PublisherOptions;
 use crate::protocol::{
     Declaration, Incarnation, InterestOptions, Key, KeyExpr, NodeId, SubscriptionId,
 };
@@ -30,7 +28,6 @@ pub(super) type Table = Arc<[Arc<Subscription>]>;
 /// A subscription of this node.
 pub(super) struct Subscription {
     pub(super) wanted: Wanted,
-    share: Arc<Share>,
     items: mpsc::UnboundedSender<Item<Arc<TapCell>>>,
 }
 
@@ -45,8 +42,7 @@ pub(in crate::node) struct Hub {
     registry: Lock<Registry>,
     /// The subscriptions, in the order of their ids. Changed under the registry's lock only.
     table: watch::Sender<Table>,
-    /// How many sequences come in on the node: they share what it grants.
-    pub(super) sequences: AtomicUsize,
+    pub(super) budget: Arc<Budget>,
     /// How far the sequences of each peer came in, until it is forgotten.
     peers: Lock<BTreeMap<NodeId, Arc<PeerSequences>>>,
 }
@@ -71,6 +67,7 @@ impl Hub {
         counters: Arc<Counters>,
         requests: mpsc::UnboundedSender<PlaneRequest>,
     ) -> Arc<Self> {
+        let budget = Arc::new(Budget::new(config.stall_timeout / 2));
         Arc::new(Self {
             config,
             clock,
@@ -79,15 +76,9 @@ impl Hub {
             loopback,
             registry: Lock::default(),
             table: watch::Sender::new(Table::default()),
-            sequences: AtomicUsize::new(0),
+            budget,
             peers: Lock::new(BTreeMap::new()),
         })
-    }
-
-    /// How long one subscription may hold up another here: well before their publisher gives
-    /// both up.
-    pub(super) fn hold_limit(&self) -> Duration {
-        self.config.stall_timeout / 2
     }
 
     pub(in crate::node) fn clock(&self) -> Clock {
@@ -98,7 +89,7 @@ impl Hub {
         self: &Arc<Self>,
         declaration: Declaration,
         options: PublisherOptions,
-    ) -> Option<Publisher> {
+    ) -> Option<Arc<Publication>> {
         let mut registry = self.registry.lock();
         if registry.publications.contains_key(&declaration.key) {
             return None;
@@ -124,7 +115,7 @@ impl Hub {
             publication.attach(&self.loopback, options);
         }
         registry.publications.insert(key, Arc::clone(&publication));
-        Some(Publisher::new(publication, Arc::clone(self)))
+        Some(publication)
     }
 
     /// A publisher is gone for good.
@@ -159,13 +150,13 @@ impl Hub {
         keys: KeyExpr,
         options: InterestOptions,
         capacity: usize,
-    ) -> Subscriber {
+    ) -> mpsc::UnboundedReceiver<Item<Arc<TapCell>>> {
         let (items, queue) = mpsc::unbounded_channel();
-        let share = Arc::new(Share { capacity: capacity.max(1), taps: AtomicUsize::new(0) });
         let wanted = Wanted { id, keys: keys.clone(), options };
         let registry = self.registry.lock();
         if !registry.stopped {
-            let subscription = Arc::new(Subscription { wanted, share, items });
+            let subscription = Arc::new(Subscription { wanted, items });
+            self.budget.add(id, capacity);
             self.table.send_modify(|table| {
                 let mut all: Vec<_> = table.iter().cloned().chain([subscription]).collect();
                 all.sort_by_key(|it| it.wanted.id);
@@ -173,11 +164,12 @@ impl Hub {
             });
         }
         self.update_loopback(&registry, &keys);
-        Subscriber::new(id, options, queue, Arc::clone(self))
+        queue
     }
 
     pub(in crate::node) fn unsubscribe(&self, id: SubscriptionId) {
         let registry = self.registry.lock();
+        self.budget.remove(id);
         let mut gone = None;
         self.table.send_modify(|table| {
             gone = table.iter().find(|it| it.wanted.id == id).cloned();
@@ -212,14 +204,6 @@ impl Hub {
     /// Is there still such a subscription?
     pub(super) fn lives(&self, id: SubscriptionId) -> bool {
         find(&self.table.borrow(), id).is_some()
-    }
-
-    pub(super) fn share_of(&self, id: SubscriptionId) -> Arc<Share> {
-        match find(&self.table.borrow(), id) {
-            Some(subscription) => Arc::clone(&subscription.share),
-            // It was dropped a moment ago.
-            None => Arc::new(Share { capacity: 1, taps: AtomicUsize::new(0) }),
-        }
     }
 
     /// How far the sequences of an instance of a peer came in.

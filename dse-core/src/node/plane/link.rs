@@ -1,24 +1,51 @@
 //! A link as publishers, readers and subscriptions share it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::task::{Context, Poll};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, Release, SeqCst},
+};
+use std::task::Poll;
 
 use tokio::sync::{mpsc, watch};
 
-use super::account::AccountCell;
 use super::clock::Clock;
 use super::counters::Counters;
+use super::fault::LaneError;
 use super::lock::Lock;
-use super::publication::Publication;
-use super::reader::LaneError;
 use super::writer::{Tokens, Writer};
 use crate::data::limits::RECEIVED_BYTES;
-use crate::data::send::LinkProgress;
-use crate::data::{Received, Refuse, Resume, SequenceFault};
+use crate::data::send::{LinkProgress, Pulled, Turn};
+use crate::data::{Credit, FrameWriter, Received, Refuse, Resume, SequenceFault};
 use crate::protocol::{Class, Incarnation, Instant, LinkId, NodeId};
 use crate::transport::DataSender;
+
+/// A sequence of this node that a link carries to its peer.
+pub(super) trait Outgoing: Send + Sync {
+    /// Writes what is due for the link into its frame.
+    fn pull(&self, now: Instant, link: LinkId, frame: &mut FrameWriter, turn: Turn) -> Pulled;
+    /// The peer has come further.
+    fn credit(
+        self: Arc<Self>,
+        now: Instant,
+        link: &Link,
+        credit: Credit,
+    ) -> Result<(), SequenceFault>;
+    /// The peer says where it goes on.
+    fn resume(self: Arc<Self>, link: LinkId, resume: Resume) -> Result<(), SequenceFault>;
+    /// The peer cannot follow it.
+    fn refuse(self: Arc<Self>, link: LinkId, refuse: Refuse);
+    /// The link is no more: its peer has left in order, or it fell.
+    fn link_gone(self: Arc<Self>, link: LinkId, left: bool);
+}
+
+/// A sequence of the peer that comes in on a link.
+pub(super) trait Incoming: Send + Sync {
+    /// What to tell the publisher, if it is news, and when to look again for subscriptions that
+    /// hold up others.
+    fn credit(&self, now: Instant) -> (Option<Credit>, Option<Instant>);
+}
 
 /// One link of the data plane.
 pub(super) struct Link {
@@ -34,7 +61,7 @@ pub(super) struct Link {
     /// What the writing task is to do. Sending takes no lock and wakes the task.
     tokens: mpsc::UnboundedSender<Token>,
     /// Credits that wait for company. Sending takes no lock and wakes nobody.
-    later: std::sync::mpsc::Sender<Arc<AccountCell>>,
+    later: std::sync::mpsc::Sender<Arc<dyn Incoming>>,
     /// The writing task's timer runs, so what waits for company is seen to.
     pub(super) armed: AtomicBool,
     /// What the reader has taken off the link, in bytes that count, and when.
@@ -52,8 +79,8 @@ pub(super) struct Link {
     pub(super) answers: AtomicUsize,
     /// The reader is at a frame.
     pub(super) reading: AtomicBool,
-    /// Publications with a route to this link, by sequence; none once the link is gone.
-    publications: Lock<Option<BTreeMap<u64, Arc<Publication>>>>,
+    /// Those with a route to this link, by their ids; none once the link is gone.
+    outgoing: Lock<Option<BTreeMap<u64, Arc<dyn Outgoing>>>>,
     /// None once nothing is sent any more.
     writer: Lock<Option<Writer>>,
     closing: watch::Sender<Closing>,
@@ -64,10 +91,10 @@ pub(super) struct Link {
 
 /// What the writing task is to do.
 pub(super) enum Token {
-    /// A publication has something for the link.
-    Ready(Arc<Publication>, Class),
+    /// A sequence has something for the link.
+    Ready(Arc<dyn Outgoing>, Class),
     /// A credit goes at once.
-    Credit(Arc<AccountCell>),
+    Credit(Arc<dyn Incoming>),
     /// Something waits for company, more was taken than may go untold, or the peer has
     /// received what the link was full with.
     Wake,
@@ -120,7 +147,7 @@ impl Link {
             is_full: AtomicBool::new(false),
             answers: AtomicUsize::new(0),
             reading: AtomicBool::new(false),
-            publications: Lock::new(Some(BTreeMap::new())),
+            outgoing: Lock::new(Some(BTreeMap::new())),
             writer: Lock::new(Some(writer)),
             closing: watch::Sender::new(Closing::Open),
             replaced: AtomicBool::new(false),
@@ -137,14 +164,18 @@ impl Link {
         .await
     }
 
-    /// Writes for a publication in the place of the task, if that rests. Else false.
-    pub(super) fn write_alone(&self, publication: &Arc<Publication>, class: Class) -> bool {
+    /// Writes for a publisher in the place of the task, if that rests. Else false.
+    pub(super) fn write_alone<S: Outgoing + 'static>(
+        &self,
+        outgoing: &Arc<S>,
+        class: Class,
+    ) -> bool {
         // Who holds the writer may wait for a lock that the caller's like holds, so this must
         // not wait.
         let Some(mut writer) = self.writer.try_lock() else { return false };
         let Some(writer) = &mut *writer else { return true };
         writer.rests() && {
-            if !writer.write_alone(publication, class, self) {
+            if !writer.write_alone(Arc::clone(outgoing) as Arc<dyn Outgoing>, class, self) {
                 self.send(Token::Wake);
             }
             true
@@ -156,19 +187,19 @@ impl Link {
         let _ = self.tokens.send(token);
     }
 
-    pub(super) fn ready(&self, publication: Arc<Publication>, class: Class) {
-        self.send(Token::Ready(publication, class));
+    pub(super) fn ready(&self, outgoing: Arc<dyn Outgoing>, class: Class) {
+        self.send(Token::Ready(outgoing, class));
     }
 
     /// A credit that waits for company.
-    pub(super) fn credit_later(&self, account: Arc<AccountCell>) {
-        let _ = self.later.send(account);
+    pub(super) fn credit_later(&self, incoming: Arc<dyn Incoming>) {
+        let _ = self.later.send(incoming);
         self.arm();
     }
 
     /// A frame that counts was taken off the link.
     pub(super) fn took(&self, now: Instant, bytes: u64) {
-        self.taken_at.store(now.as_nanos(), SeqCst);
+        self.taken_at.store(now.as_nanos(), Release);
         let before = self.taken.fetch_add(bytes, SeqCst);
         let untold = before - self.told.load(SeqCst).min(before);
         if untold < RECEIVED_BYTES && untold + bytes >= RECEIVED_BYTES {
@@ -179,7 +210,8 @@ impl Link {
     }
 
     fn arm(&self) {
-        if !self.armed.swap(true, SeqCst) {
+        // Mostly it is: to look costs less than to set it.
+        if !self.armed.load(SeqCst) && !self.armed.swap(true, SeqCst) {
             self.send(Token::Wake);
         }
     }
@@ -221,31 +253,42 @@ impl Link {
         LinkProgress { received: bytes.load(SeqCst), at: Instant::from_nanos(at.load(SeqCst)) }
     }
 
-    /// A publication got a route to the link. False if the link is gone.
-    pub(super) fn add_publication(&self, publication: &Arc<Publication>) -> bool {
-        match &mut *self.publications.lock() {
-            Some(publications) => {
-                publications.insert(publication.id, Arc::clone(publication));
+    /// What the peer was told of what was taken off the link, and what was written. For the
+    /// writer.
+    pub(super) fn tell(&self, told: u64, written: u64) {
+        for (is, tells) in [(&self.told, told), (&self.written, written)] {
+            if is.load(Relaxed) != tells {
+                is.store(tells, Release);
+            }
+        }
+    }
+
+    /// A sequence got a route to the link. False if the link is gone.
+    pub(super) fn add(&self, sequence: u64, outgoing: Arc<dyn Outgoing>) -> bool {
+        match &mut *self.outgoing.lock() {
+            Some(all) => {
+                all.insert(sequence, outgoing);
                 true
             }
             None => false,
         }
     }
 
-    /// A publication has no route to the link any more.
-    pub(super) fn remove_publication(&self, publication: u64) {
-        if let Some(publications) = &mut *self.publications.lock() {
-            publications.remove(&publication);
+    /// A sequence has no route to the link any more.
+    pub(super) fn remove(&self, sequence: u64) {
+        if let Some(all) = &mut *self.outgoing.lock() {
+            all.remove(&sequence);
         }
     }
 
     /// Have publishers forgotten it, or are they about to?
     pub(super) fn is_forgotten(&self) -> bool {
-        self.publications.lock().is_none()
+        self.outgoing.lock().is_none()
     }
 
-    pub(super) fn publication(&self, sequence: u64) -> Option<Arc<Publication>> {
-        self.publications.lock().as_ref()?.get(&sequence).cloned()
+    /// A sequence with a route to the link.
+    pub(super) fn outgoing(&self, sequence: u64) -> Option<Arc<dyn Outgoing>> {
+        self.outgoing.lock().as_ref()?.get(&sequence).cloned()
     }
 
     /// Closes it as far as this says, if it is not further already.
@@ -282,129 +325,9 @@ impl Link {
 
     /// Nothing comes any more either: publishers forget the link.
     pub(super) fn forget(&self, left: bool) {
-        let publications = self.publications.lock().take();
-        for publication in publications.into_iter().flat_map(BTreeMap::into_values) {
-            publication.link_gone(self.id, left);
+        let outgoing = self.outgoing.lock().take();
+        for outgoing in outgoing.into_iter().flat_map(BTreeMap::into_values) {
+            outgoing.link_gone(self.id, left);
         }
-    }
-}
-
-/// Waits for the first of several tokens. For the writer.
-pub(super) fn poll_tokens(
-    queue: &mut mpsc::UnboundedReceiver<Token>,
-    cx: &mut Context<'_>,
-    into: &mut VecDeque<Token>,
-) {
-    while let Poll::Ready(Some(token)) = queue.poll_recv(cx) {
-        into.push_back(token);
-        if into.len() >= TOKENS_A_TURN {
-            cx.waker().wake_by_ref();
-            break;
-        }
-    }
-}
-
-/// Most tokens that a writer looks at before it writes.
-const TOKENS_A_TURN: usize = 256;
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::data::limits::INITIAL_WINDOW;
-    use crate::data::send::{Policy, SequenceConfig};
-    use crate::data::{Credit, DataFrame, Headers, Origin};
-    use crate::protocol::{InterestOptions, Key, Kind};
-    use crate::transport::TransportError;
-
-    struct Nowhere;
-
-    impl DataSender for Nowhere {
-        fn poll_send(
-            &mut self,
-            _: &mut Context<'_>,
-            frame: &mut Option<DataFrame>,
-        ) -> Poll<Result<(), TransportError>> {
-            *frame = None;
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    fn publication(policy: Policy) -> Arc<Publication> {
-        let (node, key) = (NodeId::new("a").expect("an id"), Key::new("x").expect("a key"));
-        let kind = if policy == Policy::Latest { Kind::State } else { Kind::Stream };
-        let origin = Arc::new(Origin::new(node, key, Incarnation(1), kind, ""));
-        let mut config = SequenceConfig::new(1, origin);
-        (config.policy, config.stall_timeout) = (policy, Duration::from_secs(1));
-        Publication::new(config, Clock::new(), Arc::default())
-    }
-
-    fn link(number: u64) -> Arc<Link> {
-        let node = NodeId::new("b").expect("an id");
-        let peer = (node, Incarnation(1));
-        let (id, sender) = (LinkId(number), Box::new(Nowhere));
-        Link::new(id, number, peer, Arc::default(), Clock::new(), sender)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn links_that_fell_leave_nothing_with_publishers_that_are_silent() {
-        for policy in [Policy::Block, Policy::DropOldest, Policy::DropNewest, Policy::Latest] {
-            let publication = publication(policy);
-            for number in 1..=100 {
-                let link = link(number);
-                let fallen = Arc::downgrade(&link);
-                let wants = || publication.attach(&link, InterestOptions::default());
-                let publish = || {
-                    let payload = Bytes::from_static(b"x");
-                    publication.try_publish(Headers::new(), payload).expect("there is room");
-                };
-                // The peer wants the key, and may want it no more, before it falls or after.
-                match number % 6 {
-                    0 => wants(),
-                    1 => {
-                        wants();
-                        publish();
-                        publication.withdraw(link.id);
-                        wants();
-                    }
-                    2 => {
-                        wants();
-                        let credit = Credit {
-                            sequence: 1,
-                            epoch: 0,
-                            consumed_seq: 0,
-                            samples: INITIAL_WINDOW.samples,
-                            bytes: INITIAL_WINDOW.bytes,
-                            missed: 0,
-                            last: false,
-                        };
-                        publication.credit(&link, credit).expect("of another epoch");
-                    }
-                    _ => {}
-                }
-                link.stop_writing();
-                if number % 6 == 3 {
-                    wants();
-                    publication.withdraw(link.id);
-                }
-                link.forget(number % 2 == 0);
-                if number % 6 == 4 {
-                    wants();
-                }
-                drop(link);
-                assert!(fallen.upgrade().is_none(), "link {number} is held, {policy:?}");
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_publication_that_was_closed_is_not_held_by_links() {
-        let (publication, link) = (publication(Policy::Block), link(1));
-        publication.close();
-        publication.attach(&link, InterestOptions::default());
-        assert!(link.publication(1).is_none());
     }
 }

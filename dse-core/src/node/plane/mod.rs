@@ -8,19 +8,23 @@
 //!                    └──────────── credit ◄──────── AccountCell ◄──┘
 //! ```
 //!
+//! A link and its writer know publications and accounts as [`Outgoing`](link::Outgoing) and
+//! [`Incoming`](link::Incoming) only; publications and accounts know links; the hub and the
+//! readers know all three, and `Plane` stands above them.
+//!
 //! # Locks
 //!
 //! | lock | who takes it | for how long |
 //! |---|---|---|
 //! | `Publication::state` | its publisher; the writer of a link, for a pull; the reader of a link, for a credit; the driver, when a route begins or ends | an append; the encoding of one turn (256 KiB at most); O(log routes) |
 //! | `Link::writer` | its writing task; a publisher in its place, if nobody holds it | a frame, without the transport's wait |
-//! | `Link::publications` | the driver, when a route begins; the reader, for a credit | one look-up |
+//! | `Link::outgoing` | the driver, when a route begins; the reader, for a credit | one look-up |
 //! | `AccountCell::ledger` | the writer, to make a credit; a tap that begins or ends | O(subscriptions of the node) |
 //! | `TapCell::slot` | the reader, with a state's value; its application | one exchange |
 //! | `Hub::registry` | whoever makes or ends a publisher or subscription; the driver | O(publishers of the node) |
-//! | `Hub::peers`, `PeerSequences::sequences`, `Progress::fed` | the reader, when a sequence begins | one look-up |
+//! | `Hub::peers`, `PeerSequences::sequences`, `Progress::fed`, `Budget::shares` | the reader, when a sequence begins | one look-up |
 //!
-//! Order: `registry`, `writer`, `state`, `publications`; and `ledger` alone. Nothing waits while
+//! Order: `registry`, `writer`, `state`, `outgoing`; and `ledger` alone. Nothing waits while
 //! it holds one. A lone sample takes three: `state` to append, `writer`, `state` to pull. On its
 //! way to the application it takes none: items and tokens travel in channels without locks of
 //! ours.
@@ -28,370 +32,32 @@
 //! The plane is public for its tests and its benchmark; applications use [`Node`](super::Node).
 
 mod account;
+mod budget;
 mod clock;
+mod config;
 mod counters;
+mod data_plane;
+mod fault;
 mod hub;
 pub(super) mod limits;
 mod link;
 mod lock;
 mod loopback;
+mod progress;
 mod publication;
 mod reader;
+mod tasks;
+#[cfg(test)]
+mod tests;
 mod writer;
 
-use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
-use std::pin::pin;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Weak};
-use std::task::Poll;
-use std::time::Duration;
-
-use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
-
 pub(super) use account::TapCell;
-pub(super) use clock::Clock;
+pub use config::{PlaneConfig, PlaneRequest};
 pub use counters::PlaneCounters;
 pub(super) use counters::count;
+pub use data_plane::{LOOPBACK, Plane};
+pub use fault::{LaneError, LinkFault};
 pub(super) use hub::Hub;
 pub use lock::locks_taken;
-pub(super) use publication::Publication;
-pub use publication::Waiter;
-pub use reader::LaneError;
-
-use counters::Counters;
-use limits::CLOSE_TIMEOUT;
-use link::{Closing, Link};
-use lock::Lock;
-use reader::{PeerSequences, Reader};
-
-use super::publisher::{Publisher, PublisherOptions};
-use super::subscriber::Subscriber;
-use crate::protocol::{
-    Declaration, Incarnation, InterestOptions, Key, KeyExpr, LinkId, NodeId, PeerInfo,
-    SubscriptionId,
-};
-use crate::transport::{DataReceiver, DataSender};
-
-/// The link from a node to itself. The driver numbers its links from 1.
-pub const LOOPBACK: LinkId = LinkId(0);
-
-/// What a data plane is started with.
-#[derive(Clone, Debug)]
-pub struct PlaneConfig {
-    /// This node's id.
-    pub node: NodeId,
-    /// This start's incarnation.
-    pub incarnation: Incarnation,
-    /// For how long a publisher waits for a subscriber that makes no progress.
-    pub stall_timeout: Duration,
-}
-
-/// A link on which the data lane cannot go on: to be closed. Told once for each link.
-#[derive(Debug)]
-pub struct LinkFault {
-    /// Which.
-    pub link: LinkId,
-    /// Why.
-    pub error: LaneError,
-}
-
-/// What the end of a handle asks of the driver.
-///
-/// Their channel has no bound of its own and needs none. A handle is made by a call that
-/// has a place in the bounded channel of calls, and the driver carries out all requests
-/// there are before each call. So no more of them wait than a node may have declarations
-/// and subscriptions, and calls in their channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PlaneRequest {
-    /// A subscriber was dropped.
-    Unsubscribe(SubscriptionId),
-    /// A publisher was closed or dropped; its Ends are on their way.
-    Undeclare(Key),
-}
-
-/// The data plane of one node.
-pub struct Plane {
-    config: PlaneConfig,
-    clock: Clock,
-    counters: Arc<Counters>,
-    faults: mpsc::Sender<LinkFault>,
-    hub: Arc<Hub>,
-    links: Lock<Links>,
-}
-
-#[derive(Default)]
-struct Links {
-    up: BTreeMap<LinkId, Arc<Link>>,
-    /// Those whose peers have left, while what came before is still read.
-    draining: Vec<Weak<Link>>,
-    /// How many ever opened.
-    opened: u64,
-}
-
-impl Plane {
-    /// A data plane without links. To be called within a tokio runtime.
-    ///
-    /// Requests are to be taken before commands of the application: a publisher that was
-    /// closed may be declared again at once.
-    pub fn new(
-        config: PlaneConfig,
-        faults: mpsc::Sender<LinkFault>,
-        requests: mpsc::UnboundedSender<PlaneRequest>,
-    ) -> Arc<Self> {
-        let (clock, counters) = (Clock::new(), Arc::<Counters>::default());
-        let me = (config.node.clone(), config.incarnation);
-        let (sender, receiver) = loopback::lane();
-        // What a node sends itself counts as neither sent nor received.
-        let loopback = Link::new(LOOPBACK, 0, me.clone(), Arc::default(), clock, sender);
-        let link = Arc::clone(&loopback);
-        let hub = Hub::new(config.clone(), clock, link, Arc::clone(&counters), requests);
-        let peer = PeerSequences::new(config.incarnation);
-        let links = Lock::default();
-        let plane = Arc::new(Self { config, clock, counters, faults, hub, links });
-        plane.spawn_lanes(loopback, peer, receiver, Box::new(|| {}));
-        plane
-    }
-
-    /// A link opened. `heard` is called for each frame that comes in.
-    pub fn link_opened(
-        &self,
-        link: LinkId,
-        peer: PeerInfo,
-        sender: Box<dyn DataSender>,
-        receiver: Box<dyn DataReceiver>,
-        heard: impl Fn() + Send + 'static,
-    ) {
-        let PeerInfo { node, incarnation, .. } = peer;
-        let sequences = self.hub.peer(&node, incarnation);
-        let counters = Arc::clone(&self.counters);
-        let opened = {
-            let mut links = self.links.lock();
-            links.opened += 1;
-            let order = links.opened;
-            let opened = Link::new(link, order, (node, incarnation), counters, self.clock, sender);
-            links.up.insert(link, Arc::clone(&opened));
-            opened
-        };
-        self.spawn_lanes(opened, sequences, receiver, Box::new(heard));
-    }
-
-    /// A link is no more. Where the peer has left in order, what it sent before is still
-    /// read, for a bounded time.
-    pub fn link_closed(&self, link: LinkId, left: bool) {
-        let mut links = self.links.lock();
-        if let Some(closed) = links.up.remove(&link) {
-            let later = |it: &&Arc<Link>| it.node == closed.node && it.order > closed.order;
-            closed.replaced.store(links.up.values().any(|it| later(&it)), Relaxed);
-            closed.close(if left { Closing::Left } else { Closing::Gone });
-            links.draining.retain(|link| link.strong_count() > 0);
-            links.draining.push(Arc::downgrade(&closed));
-        }
-    }
-
-    /// The peer of a link wants this key of ours. Whatever is published after this
-    /// returned goes there.
-    pub fn route_added(&self, key: &Key, link: LinkId, options: InterestOptions) {
-        if let (Some(link), Some(publication)) = (self.link(link), self.hub.publication(key)) {
-            publication.attach(&link, options);
-        }
-    }
-
-    /// The peer of a link asks for something else of a route that it has.
-    pub fn route_changed(&self, key: &Key, link: LinkId, options: InterestOptions) {
-        if let Some(publication) = self.hub.publication(key) {
-            publication.set_options(link, options);
-        }
-    }
-
-    /// The peer of a link wants this key of ours no more.
-    pub fn route_removed(&self, key: &Key, link: LinkId) {
-        if let Some(publication) = self.hub.publication(key) {
-            publication.withdraw(link);
-        }
-    }
-
-    /// Somebody wants this key of ours, and nobody did before.
-    pub fn first_interest(&self, key: &Key) {
-        self.set_wanted(key, true);
-    }
-
-    /// Nobody has wanted this key of ours for a while.
-    pub fn last_interest(&self, key: &Key) {
-        self.set_wanted(key, false);
-    }
-
-    /// A peer exposes a key no more.
-    pub fn undeclared(&self, node: &NodeId, key: &Key) {
-        self.hub.undeclared(node, key);
-    }
-
-    /// How far subscriptions came with this node's values is of no use any more.
-    pub fn peer_forgotten(&self, node: &NodeId) {
-        self.hub.forget(node);
-    }
-
-    /// A publisher of what is going to be declared; none if this node has one of that key.
-    ///
-    /// To be called before the declaration is made known, so that the routes that it
-    /// brings find the publisher. If it comes to nothing, [`Publisher::abandon`] it.
-    pub fn register(
-        &self,
-        declaration: Declaration,
-        options: PublisherOptions,
-    ) -> Option<Publisher> {
-        self.hub.register(declaration, options)
-    }
-
-    /// A subscription. To be called before the interest is made known, so that no sample
-    /// is lost at the seam. If it comes to nothing, drop it.
-    pub fn subscribe(
-        &self,
-        subscription: SubscriptionId,
-        keys: KeyExpr,
-        options: InterestOptions,
-        capacity: usize,
-    ) -> Subscriber {
-        self.hub.subscribe(subscription, keys, options, capacity)
-    }
-
-    /// Ends all publishers and waits until their subscribers have all that was published,
-    /// or are known not to get it, and until publishers elsewhere are told what was taken
-    /// here; or until the deadline.
-    pub async fn finish(&self, deadline: Instant) {
-        let publications = self.hub.publications();
-        publications.iter().for_each(|publication| publication.close());
-        let confirmed = async {
-            for publication in publications {
-                publication.confirmed().await;
-            }
-        };
-        // Beyond the deadline nobody is waited for.
-        let _ = tokio::time::timeout_at(deadline, confirmed).await;
-        // A publisher elsewhere hears what was taken here before it hears of the leave: the
-        // link may be gone soon after that.
-        let links: Vec<_> = self.links.lock().up.values().cloned().collect();
-        let credits = async {
-            for link in links {
-                link.hurry().await;
-            }
-        };
-        let _ = tokio::time::timeout_at(deadline, credits).await;
-    }
-
-    /// Who publishers of this node wait for at the moment, by key.
-    pub fn waits_for(&self) -> Vec<(Key, Waiter)> {
-        let of = |publication: &Arc<Publication>| {
-            let key = publication.origin.key.clone();
-            publication.waits_for().into_iter().map(move |waiter| (key.clone(), waiter))
-        };
-        self.hub.publications().iter().flat_map(of).collect()
-    }
-
-    /// The node is gone: subscribers end once they have taken what they hold, publishers
-    /// take nothing more, lanes are dropped.
-    pub fn stop(&self) {
-        self.hub.stop();
-        let Links { up, draining, .. } = std::mem::take(&mut *self.links.lock());
-        let draining = draining.iter().filter_map(Weak::upgrade);
-        up.into_values().chain(draining).for_each(|link| link.close(Closing::Gone));
-    }
-
-    /// What was counted so far.
-    pub fn counters(&self) -> PlaneCounters {
-        self.counters.read()
-    }
-
-    fn link(&self, link: LinkId) -> Option<Arc<Link>> {
-        self.links.lock().up.get(&link).cloned()
-    }
-
-    fn set_wanted(&self, key: &Key, wanted: bool) {
-        if let Some(publication) = self.hub.publication(key) {
-            publication.interest.send_if_modified(|interest| {
-                std::mem::replace(&mut interest.wanted, wanted) != wanted
-            });
-        }
-    }
-
-    fn spawn_lanes(
-        &self,
-        link: Arc<Link>,
-        peer: Arc<PeerSequences>,
-        receiver: Box<dyn DataReceiver>,
-        heard: Box<dyn Fn() + Send>,
-    ) {
-        let reader = Reader::new(Arc::clone(&link), Arc::clone(&self.hub), peer, receiver, heard);
-        tokio::spawn(write(Arc::clone(&link), self.faults.clone()));
-        tokio::spawn(read(link, reader, self.faults.clone()));
-    }
-}
-
-impl Drop for Plane {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-impl std::fmt::Debug for Plane {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plane").field("config", &self.config).finish_non_exhaustive()
-    }
-}
-
-/// The writing task of a link.
-async fn write(link: Arc<Link>, faults: mpsc::Sender<LinkFault>) {
-    let mut closing: watch::Receiver<Closing> = link.closing();
-    let failed = tokio::select! {
-        error = catch_panic(link.write()) => Some(error.unwrap_or_else(LaneError::Panicked)),
-        _ = closing.wait_for(|closing| *closing != Closing::Open) => None,
-    };
-    // What the peer sent before is still of use.
-    link.stop_writing();
-    report(&link, failed, faults).await;
-}
-
-/// The reading task of a link.
-async fn read(link: Arc<Link>, mut reader: Reader, faults: mpsc::Sender<LinkFault>) {
-    let read = catch_panic(reader.run()).await;
-    let failed = read.unwrap_or_else(|panic| Err(LaneError::Panicked(panic))).err();
-    link.stop_writing();
-    report(&link, failed, faults).await;
-    // Whether the peer has left in order is said on the other lane.
-    let mut closing = link.closing();
-    let closed = closing.wait_for(|closing| *closing != Closing::Open);
-    let left = match tokio::time::timeout(CLOSE_TIMEOUT, closed).await {
-        Ok(Ok(closing)) => *closing == Closing::Left,
-        _ => false,
-    };
-    link.forget(left);
-    reader.gone(left);
-}
-
-async fn report(link: &Link, failed: Option<LaneError>, faults: mpsc::Sender<LinkFault>) {
-    if let Some(error) = failed
-        && link.fails_first()
-    {
-        // Without a driver there is nobody to tell.
-        let _ = faults.send(LinkFault { link: link.id, error }).await;
-    }
-}
-
-/// Ends a future that panics, with the panic's message.
-async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, String> {
-    let mut future = pin!(future);
-    std::future::poll_fn(|cx| {
-        let poll = std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
-        match poll {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(message(panic.as_ref()))),
-        }
-    })
-    .await
-}
-
-fn message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
-}
+pub(super) use publication::{Interest, Publication};
+pub use publication::{PublishError, Waiter};

@@ -10,13 +10,13 @@ use tokio::sync::{Notify, watch};
 
 use super::clock::{Clock, unix_ns};
 use super::counters::{Counters, count};
-use super::link::Link;
+use super::link::{Link, Outgoing};
 use super::lock::Lock;
 use crate::data::limits::PAYLOAD_BYTES;
 use crate::data::send::{Policy, Pulled, Report, Sequence, SequenceConfig, Turn, Waited};
 use crate::data::{Credit, FrameWriter, Headers, Origin, Refuse, Resume, SequenceFault};
-use crate::node::publisher::{Interest, Overflow, PublishError};
-use crate::protocol::{Declaration, Instant, InterestOptions, Kind, LinkId, NodeId};
+use crate::node::options::Overflow;
+use crate::protocol::{Declaration, Instant, InterestOptions, Key, Kind, LinkId, NodeId};
 
 /// One publisher's samples, as its handle and the links share them.
 pub(in crate::node) struct Publication {
@@ -37,6 +37,12 @@ struct State {
     awaited: bool,
     /// How many publishes wait.
     waiting: usize,
+}
+
+/// A sample for which there is no room, and until when to wait for it at most.
+struct Blocked {
+    sample: (Headers, Bytes),
+    until: Instant,
 }
 
 /// A publish that waits. Dropping it ends the wait, whether it is over or given up.
@@ -64,6 +70,34 @@ pub struct Waiter {
     pub idle: Duration,
 }
 
+/// Who wants a publisher's samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::node) struct Interest {
+    pub(in crate::node) wanted: bool,
+    pub(in crate::node) subscribers: usize,
+    pub(in crate::node) closed: bool,
+}
+
+/// Why a sample was not published.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The payload is longer than a sample may be.
+    #[error("the payload has {len} bytes, more than the {max} that a sample may have")]
+    TooLong {
+        /// Its length, in bytes.
+        len: usize,
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// A subscriber is behind.
+    #[error("a subscriber of {0} is behind; publish() waits for it")]
+    WouldBlock(Key),
+    /// The node has left or stopped.
+    #[error("{0} is published no more: its node has left the bus")]
+    Closed(Key),
+}
+
 impl Publication {
     pub(super) fn new(config: SequenceConfig, clock: Clock, counters: Arc<Counters>) -> Arc<Self> {
         Arc::new(Self {
@@ -84,7 +118,7 @@ impl Publication {
         payload: Bytes,
     ) -> Result<Option<(Headers, Bytes)>, PublishError> {
         let mut state = self.state.lock();
-        if let Some((sample, _)) = self.append(&mut state, (headers, payload))? {
+        if let Some(Blocked { sample, .. }) = self.append(&mut state, (headers, payload))? {
             return Ok(Some(sample));
         }
         let alone = state.sequence.take_ready_alone();
@@ -93,7 +127,7 @@ impl Publication {
         if let Some((link, class)) = alone
             && !link.write_alone(self, class)
         {
-            link.ready(Arc::clone(self), class);
+            link.ready(Arc::clone(self) as Arc<dyn Outgoing>, class);
         }
         Ok(None)
     }
@@ -142,7 +176,7 @@ impl Publication {
                     *published += 1;
                     *next = samples.next();
                 }
-                Ok(Some((sample, until))) => {
+                Ok(Some(Blocked { sample, until })) => {
                     *next = Some(sample);
                     state.awaited |= waits;
                     blocked = Some(until);
@@ -165,7 +199,7 @@ impl Publication {
         &self,
         state: &mut State,
         (headers, payload): (Headers, Bytes),
-    ) -> Result<Option<((Headers, Bytes), Instant)>, PublishError> {
+    ) -> Result<Option<Blocked>, PublishError> {
         if state.sequence.is_closed() {
             return Err(PublishError::Closed(self.origin.key.clone()));
         }
@@ -178,7 +212,7 @@ impl Publication {
         let needs_time = blocks || state.sequence.needs_time();
         let now = if needs_time { self.clock.now() } else { Instant::ZERO };
         if blocks && let Some(wait) = state.sequence.blocked(len, now, |link| link.progress()) {
-            return Ok(Some(((headers, payload), wait.until)));
+            return Ok(Some(Blocked { sample: (headers, payload), until: wait.until }));
         }
         state.sequence.append(now, unix_ns(), headers, payload);
         Ok(None)
@@ -188,7 +222,7 @@ impl Publication {
     fn call_links(self: &Arc<Self>, state: &mut State) {
         if state.sequence.has_ready() {
             for (link, class) in state.sequence.take_ready() {
-                link.ready(Arc::clone(self), class);
+                link.ready(Arc::clone(self) as Arc<dyn Outgoing>, class);
             }
         }
     }
@@ -218,7 +252,7 @@ impl Publication {
 
     /// A link wants the samples from now on and those that are kept.
     pub(super) fn attach(self: &Arc<Self>, link: &Arc<Link>, options: InterestOptions) {
-        if !link.add_publication(self) {
+        if !link.add(self.id, Arc::clone(self) as Arc<dyn Outgoing>) {
             return;
         }
         let peer = (link.node.clone(), link.peer_incarnation);
@@ -226,12 +260,12 @@ impl Publication {
             sequence.attach(now, link.id, Arc::clone(link), peer, options);
             if !sequence.has_route(link.id) {
                 // It was closed before.
-                link.remove_publication(self.id);
+                link.remove(self.id);
             }
         });
         if link.is_forgotten() {
             // Its reader may have gone through its publications before the route was there.
-            self.link_gone(link.id, false);
+            Arc::clone(self).link_gone(link.id, false);
         }
     }
 
@@ -243,65 +277,6 @@ impl Publication {
     /// A link wants the samples no more.
     pub(super) fn withdraw(self: &Arc<Self>, link: LinkId) {
         self.change(|sequence, now| sequence.withdraw(link, now));
-    }
-
-    /// A link is no more: its peer has left in order, or it fell.
-    pub(super) fn link_gone(self: &Arc<Self>, link: LinkId, left: bool) {
-        self.change(|sequence, now| match left {
-            true => sequence.peer_left(link),
-            false => sequence.link_lost(now, link),
-        });
-    }
-
-    /// A subscriber's node has come further.
-    pub(super) fn credit(
-        self: &Arc<Self>,
-        link: &Link,
-        credit: Credit,
-    ) -> Result<(), SequenceFault> {
-        let mut state = self.state.lock();
-        let credited = state.sequence.credit(self.clock.now(), link.id, credit);
-        self.call_links(&mut state);
-        if credit.last {
-            self.tell(&mut state);
-            if !state.sequence.has_route(link.id) {
-                link.remove_publication(self.id);
-            }
-        } else if std::mem::take(&mut state.awaited) {
-            self.changed.notify_waiters();
-        }
-        credited
-    }
-
-    pub(super) fn resume(
-        self: &Arc<Self>,
-        link: LinkId,
-        resume: Resume,
-    ) -> Result<(), SequenceFault> {
-        self.change(|sequence, now| sequence.resume(now, link, resume))
-    }
-
-    pub(super) fn refuse(self: &Arc<Self>, link: LinkId, refuse: Refuse) {
-        self.change(|sequence, now| sequence.refuse(now, link, refuse));
-    }
-
-    /// Writes what is due for a link into its frame.
-    pub(super) fn pull(
-        &self,
-        now: Instant,
-        link: LinkId,
-        frame: &mut FrameWriter,
-        turn: Turn,
-    ) -> Pulled {
-        let mut state = self.state.lock();
-        let kept = state.sequence.first_seq();
-        let pulled = state.sequence.pull(now, link, frame, turn);
-        // What a route leaves out makes room for who waits.
-        if state.sequence.first_seq() > kept && std::mem::take(&mut state.awaited) {
-            self.changed.notify_waiters();
-        }
-        count(&self.counters.drops, state.sequence.take_dropped());
-        pulled
     }
 
     fn handle_timeout(self: &Arc<Self>) {
@@ -383,6 +358,55 @@ impl Publication {
         let mut declaration = Declaration::new(key.clone(), *kind, encoding);
         declaration.meta = meta;
         declaration
+    }
+}
+
+impl Outgoing for Publication {
+    fn pull(&self, now: Instant, link: LinkId, frame: &mut FrameWriter, turn: Turn) -> Pulled {
+        let mut state = self.state.lock();
+        let kept = state.sequence.first_seq();
+        let pulled = state.sequence.pull(now, link, frame, turn);
+        // What a route leaves out makes room for who waits.
+        if state.sequence.first_seq() > kept && std::mem::take(&mut state.awaited) {
+            self.changed.notify_waiters();
+        }
+        count(&self.counters.drops, state.sequence.take_dropped());
+        pulled
+    }
+
+    fn credit(
+        self: Arc<Self>,
+        now: Instant,
+        link: &Link,
+        credit: Credit,
+    ) -> Result<(), SequenceFault> {
+        let mut state = self.state.lock();
+        let credited = state.sequence.credit(now, link.id, credit);
+        self.call_links(&mut state);
+        if credit.last {
+            self.tell(&mut state);
+            if !state.sequence.has_route(link.id) {
+                link.remove(self.id);
+            }
+        } else if std::mem::take(&mut state.awaited) {
+            self.changed.notify_waiters();
+        }
+        credited
+    }
+
+    fn resume(self: Arc<Self>, link: LinkId, resume: Resume) -> Result<(), SequenceFault> {
+        self.change(|sequence, now| sequence.resume(now, link, resume))
+    }
+
+    fn refuse(self: Arc<Self>, link: LinkId, refuse: Refuse) {
+        self.change(|sequence, now| sequence.refuse(now, link, refuse));
+    }
+
+    fn link_gone(self: Arc<Self>, link: LinkId, left: bool) {
+        self.change(|sequence, now| match left {
+            true => sequence.peer_left(link),
+            false => sequence.link_lost(now, link),
+        });
     }
 }
 

@@ -1,7 +1,6 @@
 //! The task that reads a link's data lane: frames to subscriptions, credits to publishers. It
 //! never waits for an application.
 
-use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -10,53 +9,24 @@ use std::task::{Context, Poll, Waker};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::account::{AccountCell, Progress, TapCell};
+use super::account::{AccountCell, TapCell};
 use super::counters::count;
+use super::fault::LaneError;
 use super::hub::{Hub, Table, deliver};
-use super::limits::{ANSWERS, DRAIN_TIMEOUT, LAST_FRAMES, PEER_SEQUENCES};
+use super::limits::{ANSWERS, DRAIN_TIMEOUT, LAST_FRAMES};
 use super::link::{Closing, Link, Token};
-use super::lock::Lock;
+use super::progress::{PeerSequences, Progress};
+use crate::data::DataFrame;
 use crate::data::limits::HEAD_BYTES;
-use crate::data::receive::{CreditAccount, Host, LinkReceiver, Output, ReceiveError, Wanted};
-use crate::data::{DataFrame, SequenceFault};
-use crate::protocol::{self, Incarnation};
-use crate::transport::{DataReceiver, TransportError};
-
-/// Why a data lane cannot go on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LaneError {
-    /// The transport says so.
-    #[error(transparent)]
-    Transport(#[from] TransportError),
-    /// The peer sent what cannot be read or cannot be true.
-    #[error(transparent)]
-    Receive(#[from] ReceiveError),
-    /// The peer put more records into a frame than a reader may be kept busy with.
-    #[error("the peer sent a data frame with a head of {len} bytes; {HEAD_BYTES} is the most")]
-    HeadTooLong {
-        /// Its length, in bytes.
-        len: usize,
-    },
-    /// The peer begins sequences anew and reads no answers.
-    #[error("the peer reads none of {ANSWERS} answers")]
-    Answers,
-    /// A task of the link panicked.
-    #[error("a task of the link panicked: {0}")]
-    Panicked(String),
-}
-
-impl From<SequenceFault> for LaneError {
-    fn from(fault: SequenceFault) -> Self {
-        ReceiveError::Fault(fault).into()
-    }
-}
+use crate::data::receive::{CreditAccount, Host, LinkReceiver, Output, Wanted};
+use crate::protocol;
+use crate::transport::DataReceiver;
 
 /// Reads one data lane.
 pub(super) struct Reader {
     link: Arc<Link>,
     receiver: Box<dyn DataReceiver>,
-    heard: Box<dyn Fn() + Send>,
+    heard: Box<dyn Fn(Instant) + Send>,
     table: watch::Receiver<Table>,
     closing: watch::Receiver<Closing>,
     machine: LinkReceiver<Arc<AccountCell>>,
@@ -72,42 +42,22 @@ struct ReaderHost {
     subscriptions: Table,
 }
 
-/// How far the sequences of one instance of a peer came in, over all links with it.
-pub(super) struct PeerSequences {
-    pub(super) incarnation: Incarnation,
-    sequences: Lock<BTreeMap<u64, Arc<Progress>>>,
-}
-
-impl PeerSequences {
-    pub(super) fn new(incarnation: Incarnation) -> Arc<Self> {
-        Arc::new(Self { incarnation, sequences: Lock::new(BTreeMap::new()) })
-    }
-}
-
 impl Host for ReaderHost {
     type Account = Arc<AccountCell>;
 
     fn open(&mut self, sequence: u64, epoch: u64, last_seq: u64) -> Arc<AccountCell> {
         let progress = Progress::new(&self.link, last_seq);
-        let mut sequences = self.peer.sequences.lock();
-        if sequences.len() >= PEER_SEQUENCES {
-            sequences.retain(|_, progress| !progress.over.load(SeqCst));
-            // The oldest are of publishers that ended while there was no link.
-            while sequences.len() >= PEER_SEQUENCES {
-                sequences.pop_first();
-            }
-        }
-        sequences.insert(sequence, Arc::clone(&progress));
-        drop(sequences);
+        self.peer.begin(sequence, Arc::clone(&progress));
         let account = CreditAccount::new(sequence, epoch, last_seq);
-        AccountCell::new(Arc::clone(&self.link), Arc::clone(&self.hub), account, progress)
+        let budget = Arc::clone(&self.hub.budget);
+        AccountCell::new(Arc::clone(&self.link), budget, account, progress)
     }
 
     fn received_before(&self, sequence: u64) -> Option<u64> {
-        let progress = self.peer.sequences.lock().get(&sequence).cloned();
         // If not even its Begin came in before the link fell, all of it is still to come.
         let lives = |id| self.hub.lives(id);
-        progress.map_or(Some(0), |progress| progress.received(&self.link, lives))
+        let progress = self.peer.of(sequence);
+        progress.map_or(Some(0), |progress| progress.received_for(&self.link, lives))
     }
 }
 
@@ -117,7 +67,7 @@ impl Reader {
         hub: Arc<Hub>,
         peer: Arc<PeerSequences>,
         receiver: Box<dyn DataReceiver>,
-        heard: Box<dyn Fn() + Send>,
+        heard: Box<dyn Fn(Instant) + Send>,
     ) -> Self {
         let machine = LinkReceiver::new(link.node.clone(), link.peer_incarnation, link.order);
         let (mut table, closing) = (hub.table(), link.closing());
@@ -188,7 +138,9 @@ impl Reader {
     }
 
     fn read(&mut self, frame: DataFrame) -> Result<(), LaneError> {
-        (self.heard)();
+        let time = Instant::now();
+        (self.heard)(time);
+        let now = self.link.clock.of(time);
         let len = frame.head.len();
         if len > HEAD_BYTES {
             return Err(LaneError::HeadTooLong { len });
@@ -196,11 +148,9 @@ impl Reader {
         // A subscription that brought this frame about is in the table by now.
         self.refresh_if_changed();
         let bytes = frame.wire_len() as u64;
-        let link = Arc::clone(&self.link);
-        let reading = Reading::begin(&link);
+        let reading = Reading::begin(&self.link);
         let read = self.machine.frame(frame, &mut self.host);
-        let now = self.link.clock.now();
-        let done = self.carry_out(now);
+        let done = carry_out_all(&mut self.machine, &self.host, &self.link, now);
         drop(reading);
         let counters = &self.link.counters;
         count(&counters.data_bytes_received, bytes);
@@ -216,13 +166,7 @@ impl Reader {
     }
 
     fn carry_out(&mut self, now: protocol::Instant) -> Result<(), LaneError> {
-        let Self { machine, host, link, .. } = self;
-        let mut done = Ok(());
-        for output in machine.outputs() {
-            let carried = carry_out(output, host, link, now);
-            done = done.and(carried);
-        }
-        done
+        carry_out_all(&mut self.machine, &self.host, &self.link, now)
     }
 
     fn refresh_if_changed(&mut self) {
@@ -253,6 +197,20 @@ impl Drop for Reading<'_> {
     }
 }
 
+fn carry_out_all(
+    machine: &mut LinkReceiver<Arc<AccountCell>>,
+    host: &ReaderHost,
+    link: &Arc<Link>,
+    now: protocol::Instant,
+) -> Result<(), LaneError> {
+    let mut done = Ok(());
+    for output in machine.outputs() {
+        let carried = carry_out(output, host, link, now);
+        done = done.and(carried);
+    }
+    done
+}
+
 fn carry_out(
     output: Output<Arc<TapCell>>,
     host: &ReaderHost,
@@ -263,19 +221,19 @@ fn carry_out(
         Output::Deliver(id, item) => deliver(&host.subscriptions, id, item),
         Output::Credit(credit) => {
             // One whose route is no more has nothing to say.
-            if let Some(publication) = link.publication(credit.sequence) {
-                publication.credit(link, credit)?;
+            if let Some(outgoing) = link.outgoing(credit.sequence) {
+                outgoing.credit(now, link, credit)?;
             }
         }
         Output::Received(received) => link.heard_received(now, received)?,
         Output::Resume(resume) => {
-            if let Some(publication) = link.publication(resume.sequence) {
-                publication.resume(link.id, resume)?;
+            if let Some(outgoing) = link.outgoing(resume.sequence) {
+                outgoing.resume(link.id, resume)?;
             }
         }
         Output::Refuse(refuse) => {
-            if let Some(publication) = link.publication(refuse.sequence) {
-                publication.refuse(link.id, refuse);
+            if let Some(outgoing) = link.outgoing(refuse.sequence) {
+                outgoing.refuse(link.id, refuse);
             }
         }
         Output::SendResume(resume) => answer(host, Token::Resume(resume))?,

@@ -12,12 +12,10 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 
-use super::account::AccountCell;
 use super::counters::count;
+use super::fault::LaneError;
 use super::limits::FRAMES_FOR_TASK;
-use super::link::{Link, Token, poll_tokens};
-use super::publication::Publication;
-use super::reader::LaneError;
+use super::link::{Incoming, Link, Outgoing, Token};
 use crate::data::limits::{RECEIVED_BYTES, REVERSE_DELAY};
 use crate::data::link::LinkSchedule;
 use crate::data::{DataFrame, FrameWriter, SequenceFault};
@@ -29,16 +27,16 @@ pub(super) struct Writer {
     sender: Box<dyn DataSender>,
     tokens: Tokens,
     pending: VecDeque<Token>,
-    schedule: LinkSchedule<Arc<Publication>>,
+    schedule: LinkSchedule<Arc<dyn Outgoing>>,
     building: FrameWriter,
     /// A frame that the transport has not taken yet.
     frame: Option<DataFrame>,
     /// Accounts of which a credit waits for company.
-    waiting: Vec<Arc<AccountCell>>,
+    waiting: Vec<Arc<dyn Incoming>>,
     /// What of `taken` the schedule knows.
     took: u64,
     /// Accounts that are looked at again at a time: a subscription may hold up another.
-    review: BTreeMap<(Instant, usize), Arc<AccountCell>>,
+    review: BTreeMap<(Instant, usize), Arc<dyn Incoming>>,
     timer: Option<Pin<Box<Sleep>>>,
     /// Something waits for company: the timer is to run, also if a frame takes it along. Else
     /// each sample of a ping-pong would wake the task for its credit.
@@ -55,7 +53,7 @@ pub(super) struct Writer {
 pub(super) struct Tokens {
     pub(super) queue: mpsc::UnboundedReceiver<Token>,
     /// Credits that wait for company.
-    pub(super) waiting: std::sync::mpsc::Receiver<Arc<AccountCell>>,
+    pub(super) waiting: std::sync::mpsc::Receiver<Arc<dyn Incoming>>,
 }
 
 impl Writer {
@@ -86,10 +84,11 @@ impl Writer {
         }
         loop {
             let progress = ready!(tokio::task::coop::poll_proceed(cx));
-            poll_tokens(&mut self.tokens.queue, cx, &mut self.pending);
-            self.poll_timer(cx, link.clock.now());
-            self.take_tokens(link);
-            let has_frame = match self.next_frame(link) {
+            let now = link.clock.now();
+            self.poll_tokens(cx);
+            self.poll_timer(cx, now);
+            self.take_tokens(link, now);
+            let has_frame = match self.next_frame(link, now) {
                 Ok(has_frame) => has_frame,
                 Err(fault) => return Poll::Ready(fault.into()),
             };
@@ -98,7 +97,7 @@ impl Writer {
                 self.hurried.drain(..).for_each(|done| {
                     let _ = done.send(());
                 });
-                if !self.rest(cx, link) {
+                if !self.rest(cx, link, now) {
                     continue;
                 }
                 self.task = Some(cx.waker().clone());
@@ -123,15 +122,28 @@ impl Writer {
     /// False if the task is to go on.
     pub(super) fn write_alone(
         &mut self,
-        publication: &Arc<Publication>,
+        outgoing: Arc<dyn Outgoing>,
         class: Class,
         link: &Link,
     ) -> bool {
-        let Some(task) = self.task.clone() else { return false };
-        self.schedule.ready(Arc::clone(publication), class);
+        let Some(task) = self.task.take() else { return false };
+        let goes_on_resting = self.write_for(&task, outgoing, class, link);
+        self.task = Some(task);
+        goes_on_resting
+    }
+
+    fn write_for(
+        &mut self,
+        task: &Waker,
+        outgoing: Arc<dyn Outgoing>,
+        class: Class,
+        link: &Link,
+    ) -> bool {
+        let now = link.clock.now();
+        self.schedule.ready(outgoing, class);
         // Others may publish meanwhile, but one publisher is not to work for all of them.
         for _ in 0..FRAMES_FOR_TASK {
-            match self.next_frame(link) {
+            match self.next_frame(link, now) {
                 Ok(true) => {}
                 Ok(false) => return self.timer_is_in_time(link),
                 Err(fault) => {
@@ -139,7 +151,7 @@ impl Writer {
                     return false;
                 }
             }
-            match self.sender.poll_send(&mut Context::from_waker(&task), &mut self.frame) {
+            match self.sender.poll_send(&mut Context::from_waker(task), &mut self.frame) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
                     self.failed = Some(error.into());
@@ -151,12 +163,22 @@ impl Writer {
         false
     }
 
-    fn take_tokens(&mut self, link: &Link) {
-        let now = link.clock.now();
+    /// Waits for the first of several tokens.
+    fn poll_tokens(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(token)) = self.tokens.queue.poll_recv(cx) {
+            self.pending.push_back(token);
+            if self.pending.len() >= TOKENS_A_TURN {
+                cx.waker().wake_by_ref();
+                break;
+            }
+        }
+    }
+
+    fn take_tokens(&mut self, link: &Link, now: Instant) {
         while let Some(token) = self.pending.pop_front() {
             match token {
-                Token::Ready(publication, class) => self.schedule.ready(publication, class),
-                Token::Credit(account) => self.credit(&account, now, true),
+                Token::Ready(outgoing, class) => self.schedule.ready(outgoing, class),
+                Token::Credit(incoming) => self.credit(&incoming, now, true),
                 Token::Wake => self.ticks = true,
                 Token::Resume(resume) => {
                     link.answers.fetch_sub(1, SeqCst);
@@ -175,36 +197,36 @@ impl Writer {
         }
     }
 
-    fn credit(&mut self, account: &Arc<AccountCell>, now: Instant, urgent: bool) {
-        let (credit, again) = account.credit(now);
+    fn credit(&mut self, incoming: &Arc<dyn Incoming>, now: Instant, urgent: bool) {
+        let (credit, again) = incoming.credit(now);
         if let Some(credit) = credit {
             self.schedule.credit(now, credit, urgent);
         }
         if let Some(again) = again {
-            self.review.insert((again, Arc::as_ptr(account).addr()), Arc::clone(account));
+            self.review.insert((again, Arc::as_ptr(incoming).addr()), Arc::clone(incoming));
         }
     }
 
     /// Is there something that waits for company?
     fn has_waiting(&mut self, link: &Link) -> bool {
-        while let Ok(account) = self.tokens.waiting.try_recv() {
-            self.waiting.push(account);
-        }
+        self.waiting.extend(self.tokens.waiting.try_iter());
         !self.waiting.is_empty() || link.taken.load(SeqCst) > self.took
     }
 
     /// Is there a frame to be sent, after one was collected if there was none?
-    fn next_frame(&mut self, link: &Link) -> Result<bool, SequenceFault> {
-        if self.frame.is_some() { Ok(true) } else { self.build(link) }
+    fn next_frame(&mut self, link: &Link, now: Instant) -> Result<bool, SequenceFault> {
+        if self.frame.is_some() { Ok(true) } else { self.build(link, now) }
     }
 
     /// Collects the next frame. False if there is nothing to send.
-    fn build(&mut self, link: &Link) -> Result<bool, SequenceFault> {
-        let now = link.clock.now();
+    fn build(&mut self, link: &Link, now: Instant) -> Result<bool, SequenceFault> {
         self.schedule.received(now, link.last_received())?;
         let untold = link.taken.load(SeqCst) - self.took;
         let goes_back = self.schedule.is_due(now) || untold >= RECEIVED_BYTES;
-        if (goes_back || self.schedule.has_turn()) && self.has_waiting(link) {
+        if !goes_back && !self.schedule.has_turn_at(now) {
+            return self.rest_while_full(link, now);
+        }
+        if self.has_waiting(link) {
             let taken = link.taken.load(SeqCst);
             if taken > self.took {
                 let at = Instant::from_nanos(link.taken_at.load(SeqCst));
@@ -212,22 +234,21 @@ impl Writer {
                 self.took = taken;
             }
             let mut waiting = std::mem::take(&mut self.waiting);
-            waiting.drain(..).for_each(|account| self.credit(&account, now, false));
+            waiting.drain(..).for_each(|incoming| self.credit(&incoming, now, false));
             self.waiting = waiting;
         }
         self.schedule.begin_frame(now, &mut self.building);
-        link.told.store(self.schedule.told(), SeqCst);
-        while let Some((publication, class, turn)) = self.schedule.next_turn(&self.building) {
-            let pulled = publication.pull(now, link.id, &mut self.building, turn);
-            self.schedule.end_turn(publication, class, pulled);
+        while let Some((outgoing, class, turn)) = self.schedule.next_turn(&self.building) {
+            let pulled = outgoing.pull(now, link.id, &mut self.building, turn);
+            self.schedule.end_turn(outgoing, class, pulled);
         }
         let (samples, counts) = (self.building.samples(), self.building.counts());
         let Some(frame) = self.building.take() else {
-            return self.rest_while_full(link);
+            return self.rest_while_full(link, now);
         };
         let bytes = frame.wire_len() as u64;
         self.schedule.end_frame(now, bytes, counts);
-        link.written.store(self.schedule.written(), SeqCst);
+        link.tell(self.schedule.told(), self.schedule.written());
         count(&link.counters.samples_sent, samples);
         count(&link.counters.data_bytes_sent, bytes);
         self.frame = Some(frame);
@@ -235,14 +256,14 @@ impl Writer {
     }
 
     /// Nothing was written: if because enough is in flight, the reader wakes the task.
-    fn rest_while_full(&mut self, link: &Link) -> Result<bool, SequenceFault> {
+    fn rest_while_full(&mut self, link: &Link, now: Instant) -> Result<bool, SequenceFault> {
         if !self.schedule.is_full() {
             return Ok(false);
         }
         link.is_full.store(true, SeqCst);
         // What was heard before that was known wakes nobody.
-        self.schedule.received(link.clock.now(), link.last_received())?;
-        if self.schedule.has_turn() { self.build(link) } else { Ok(false) }
+        self.schedule.received(now, link.last_received())?;
+        if self.schedule.has_turn() { self.build(link, now) } else { Ok(false) }
     }
 
     /// When there is something to do at the latest.
@@ -264,16 +285,16 @@ impl Writer {
         while let Some(first) = self.review.first_entry()
             && first.key().0 <= now
         {
-            let account = first.remove();
-            self.credit(&account, now, true);
+            let incoming = first.remove();
+            self.credit(&incoming, now, true);
         }
     }
 
     /// There is nothing to send: lets the timer run to the next deadline. False if there is
     /// something to do after all.
-    fn rest(&mut self, cx: &mut Context<'_>, link: &Link) -> bool {
+    fn rest(&mut self, cx: &mut Context<'_>, link: &Link, now: Instant) -> bool {
         if std::mem::take(&mut self.ticks) {
-            self.schedule.arm(link.clock.now());
+            self.schedule.arm(now);
         }
         if !self.timer_is_in_time(link)
             && let Some(at) = self.deadline()
@@ -285,15 +306,18 @@ impl Writer {
             return false;
         }
         // While a timer runs that ends soon, what waits for company needs to wake nobody.
-        let soon = link.clock.at(link.clock.now() + *REVERSE_DELAY.end());
+        let soon = link.clock.at(now + *REVERSE_DELAY.end());
         let is_armed = self.timer.as_ref().is_some_and(|timer| timer.deadline() <= soon);
         link.armed.store(is_armed, SeqCst);
         if !is_armed && self.has_waiting(link) {
             // It came before that was known.
             link.armed.store(true, SeqCst);
-            self.schedule.arm(link.clock.now());
+            self.schedule.arm(now);
             return false;
         }
         true
     }
 }
+
+/// Most tokens that a writer looks at before it writes.
+const TOKENS_A_TURN: usize = 256;
