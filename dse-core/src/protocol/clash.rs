@@ -8,7 +8,8 @@ use alloc::collections::BTreeMap;
 use serde::Serialize;
 
 use super::bus::{ControlBus, Phase};
-use super::io::{LinkId, Output};
+use super::ids::LinkId;
+use super::io::Output;
 use super::links::{Link, LinkStage, Turn};
 use super::message::{Claim, Message, Reject, RejectReason, Rival, Stand};
 use super::names::{Endpoint, NodeId};

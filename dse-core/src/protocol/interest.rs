@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::bus::ControlBus;
 use super::errors::CommandError;
+use super::ids::{LinkId, SubscriptionId};
 use super::index::parts;
-use super::io::{Event, LinkId, SubscriptionId};
+use super::io::Event;
 use super::key::Key;
 use super::limits;
 use super::message::{Interest, InterestRefused, Message, Pattern};

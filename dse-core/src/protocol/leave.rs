@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 
 use super::bus::{ControlBus, Phase};
 use super::errors::StopReason;
-use super::io::{Event, LinkId, Output};
+use super::ids::LinkId;
+use super::io::{Event, Output};
 use super::limits;
 use super::links::LinkStage;
 use super::message::{Leave, LeaveAck, LeaveReason, Message};

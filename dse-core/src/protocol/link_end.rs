@@ -5,8 +5,9 @@ use alloc::vec::Vec;
 
 use super::bus::ControlBus;
 use super::errors::DialError;
+use super::ids::LinkId;
 use super::index::PeerIndex;
-use super::io::{Event, LinkId, Output};
+use super::io::{Event, Output};
 use super::limits;
 use super::links::{Link, LinkStage};
 use super::message::{Message, Reject, RejectReason};

@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::io::LinkId;
+use super::ids::LinkId;
 use super::links::{Link, LinkStage};
 
 /// The links. Those that are not in use are few and are looked for often, so they can be

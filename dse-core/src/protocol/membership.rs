@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 
 use super::bus::{ControlBus, Phase};
 use super::dial::Target;
-use super::io::{Event, LinkId, Output, PeerStatus};
+use super::ids::LinkId;
+use super::io::{Event, Output, PeerStatus};
 use super::key::Key;
 use super::limits;
 use super::links::{Link, LinkStage};

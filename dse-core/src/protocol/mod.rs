@@ -14,6 +14,7 @@ mod dial;
 mod directory;
 mod errors;
 mod features;
+mod ids;
 mod index;
 mod interest;
 mod io;
@@ -43,9 +44,10 @@ pub use config::Config;
 pub use declaration::{Declaration, IndexVersion, Kind};
 pub use errors::{CommandError, DialError, StatsError, StopReason};
 pub use features::Features;
+pub use ids::{DialId, LinkId, SubscriptionId, Ticket};
 pub use io::{
-    BeatTurn, Command, Counters, Deadline, DialId, Event, Input, LinkId, Listen, Match, Missing,
-    MissingReason, Output, PeerInfo, PeerStatus, Report, SubscriptionId, Ticket, Watch,
+    BeatTurn, Command, Counters, Event, Input, Listen, Match, Missing, MissingReason, Output,
+    PeerInfo, PeerStatus, Report, Watch,
 };
 pub use key::{Key, KeyExpr};
 pub use message::{
@@ -56,4 +58,4 @@ pub use message::{
 pub use names::{BusId, Endpoint, Incarnation, NameError, NodeId};
 pub use options::{Class, InterestOptions};
 pub use time::Instant;
-pub use timers::Timer;
+pub use timers::{Deadline, Timer};

@@ -4,7 +4,8 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::bus::{ControlBus, Phase};
-use super::io::{BeatTurn, LinkId, Listen, Output, PeerInfo, Watch};
+use super::ids::LinkId;
+use super::io::{BeatTurn, Listen, Output, PeerInfo, Watch};
 use super::limits;
 use super::message::{Message, Role, Suspect};
 use super::names::{Incarnation, NodeId};
