@@ -486,6 +486,13 @@ pub struct Match {
     pub declaration: Declaration,
 }
 
+impl Match {
+    /// Brings matches in the order in which they are told: of node and key.
+    pub(super) fn sort(matches: &mut [Self]) {
+        matches.sort_by(|a, b| (&a.node, &a.declaration.key).cmp(&(&b.node, &b.declaration.key)));
+    }
+}
+
 /// A node that did not answer a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
