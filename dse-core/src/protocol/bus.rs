@@ -28,7 +28,7 @@ use super::errors::{CommandError, StatsError, StopReason};
 use super::ids::{LinkId, Ticket};
 use super::index::LocalIndex;
 use super::interest::Interests;
-use super::io::{Command, Counters, Event, Input, Output};
+use super::io::{Command, Counters, Event, Input, Output, Report};
 use super::links::{LinkStage, Links};
 use super::message::{Claim, Message, Pattern, Role};
 use super::names::NodeId;
@@ -130,7 +130,9 @@ impl ControlBus {
                 self.outbox.push(Output::Disconnect { link });
             }
             Input::LinkUp { link, dial, identity } => self.link_up(link, dial, identity),
-            Input::ConnectFailed { dial, error } => self.connect_failed(dial, error),
+            Input::ConnectFailed { dial, error } => {
+                self.dial(|dials, here| dials.not_connected(dial, error, here));
+            }
             Input::LinkDown { link, error } => self.link_down(link, &error),
             Input::Message { link, bytes } => self.bytes_received(link, &bytes),
             Input::Probed { link } => self.probed(link),
@@ -166,7 +168,7 @@ impl ControlBus {
             match timer {
                 Timer::Announce => self.announce(),
                 Timer::Handshake(link) => self.handshake_timeout(link),
-                Timer::Redial(dial) => self.redial(dial),
+                Timer::Redial(dial) => self.dial(|dials, here| dials.pause_over(dial, here)),
                 Timer::Forget(node) => self.forget(&node),
                 Timer::Request(ticket) => self.request_timeout(ticket),
                 Timer::Interest(node) => self.routes_changed(&node),
@@ -203,9 +205,15 @@ impl ControlBus {
             Command::SendStats { link, request, counters } => {
                 self.send_stats(link, request, counters);
             }
-            Command::AddSeed { endpoint } => self.add_seed(endpoint),
-            Command::AddHint { endpoint } => self.add_hint(endpoint),
-            Command::DropHint { endpoint } => self.drop_dial(&Target::Hint(endpoint)),
+            Command::AddSeed { endpoint } => {
+                self.dial(|dials, here| dials.add_seed(endpoint, here));
+            }
+            Command::AddHint { endpoint } => {
+                self.dial(|dials, here| dials.add_hint(endpoint, here));
+            }
+            Command::DropHint { endpoint } => {
+                self.dial(|dials, _| dials.drop_target(&Target::Hint(endpoint)));
+            }
             Command::Leave => self.leave_for(StopReason::Left),
             Command::Reannounce => self.reannounce(),
         }
@@ -219,7 +227,7 @@ impl ControlBus {
             | Command::Undeclare { ticket, .. }
             | Command::Subscribe { ticket, .. } => self.done(ticket, Err(CommandError::Stopped)),
             Command::Request { ticket, .. } => {
-                self.outbox.event(Event::Answered { ticket, report: super::Report::default() });
+                self.outbox.event(Event::Answered { ticket, report: Report::default() });
             }
             Command::RequestStats { ticket, .. } => {
                 let result = Err(StatsError::Stopped);

@@ -10,8 +10,9 @@ use super::census::Start;
 use super::config::Config;
 use super::errors::DialError;
 use super::ids::{DialId, LinkId};
+use super::io::{Event, Output};
 use super::limits;
-use super::message::Member;
+use super::message::{Member, RejectReason};
 use super::names::{Endpoint, Incarnation, NodeId};
 use super::random::fingerprint;
 use super::target::Target;
@@ -96,38 +97,33 @@ pub(super) struct Dials {
     last: u64,
 }
 
+/// The node that dials, now.
+#[derive(Clone, Copy)]
+pub(super) struct Here<'a> {
+    pub(super) config: &'a Config,
+    pub(super) now: Instant,
+}
+
 /// What is to be done for a dial, in order.
 #[derive(Debug)]
 pub(super) enum DialStep {
-    /// Try this endpoint.
-    Connect { dial: DialId, endpoint: Endpoint },
+    /// Give this out.
+    Out(Output),
     /// Go on with this dial after the pause for so many failures in a row.
     Pause { dial: DialId, failures: u32 },
     /// The end of this dial's pause is not awaited any more.
     EndPause(DialId),
-    /// An attempt led nowhere.
-    Failed { endpoint: Endpoint, seed: bool, error: DialError },
     /// A member cannot be reached for now.
     Unreachable { node: NodeId, why: String },
 }
 
 impl Dials {
-    pub(super) fn add_seed(
-        &mut self,
-        endpoint: Endpoint,
-        now: Instant,
-        config: &Config,
-    ) -> Vec<DialStep> {
-        self.add(Target::Seed(endpoint.clone()), endpoint, Patience::Endless, now, config)
+    pub(super) fn add_seed(&mut self, endpoint: Endpoint, here: Here<'_>) -> Vec<DialStep> {
+        self.add(Target::Seed(endpoint.clone()), endpoint, Patience::Endless, here)
     }
 
-    pub(super) fn add_hint(
-        &mut self,
-        endpoint: Endpoint,
-        now: Instant,
-        config: &Config,
-    ) -> Vec<DialStep> {
-        self.add(Target::Hint(endpoint.clone()), endpoint, Patience::Tries, now, config)
+    pub(super) fn add_hint(&mut self, endpoint: Endpoint, here: Here<'_>) -> Vec<DialStep> {
+        self.add(Target::Hint(endpoint.clone()), endpoint, Patience::Tries, here)
     }
 
     fn add(
@@ -135,49 +131,42 @@ impl Dials {
         target: Target,
         endpoint: Endpoint,
         patience: Patience,
-        now: Instant,
-        config: &Config,
+        here: Here<'_>,
     ) -> Vec<DialStep> {
-        let own = config.endpoints.contains(&endpoint);
+        let own = here.config.endpoints.contains(&endpoint);
         if own || self.is_full() || self.targets.contains_key(&target) {
             return Vec::new();
         }
-        self.start(&target, Course::new(alloc::vec![endpoint], patience), now, config)
+        self.start(&target, Course::new(alloc::vec![endpoint], patience), here)
     }
 
     fn is_full(&self) -> bool {
         self.targets.len() >= limits::PEERS_PER_BUS * 2
     }
 
-    fn start(
-        &mut self,
-        target: &Target,
-        course: Course,
-        now: Instant,
-        config: &Config,
-    ) -> Vec<DialStep> {
+    fn start(&mut self, target: &Target, course: Course, here: Here<'_>) -> Vec<DialStep> {
         self.targets.insert(target.clone(), course);
-        self.connect(target, now, config)
+        self.connect(target, here)
     }
 
     /// Tries the present endpoint of a target, or the next that this node has a
     /// transport for.
-    fn connect(&mut self, target: &Target, now: Instant, config: &Config) -> Vec<DialStep> {
+    fn connect(&mut self, target: &Target, here: Here<'_>) -> Vec<DialStep> {
         let Some(course) = self.targets.get_mut(target) else { return Vec::new() };
         let mut left = course.at..course.endpoints.len();
-        let Some(at) = left.find(|at| config.can_dial(&course.endpoints[*at])) else {
-            return self.round_over(target, now, config);
+        let Some(at) = left.find(|at| here.config.can_dial(&course.endpoints[*at])) else {
+            return self.round_over(target, here);
         };
         self.last += 1;
         let (dial, endpoint) = (DialId(self.last), course.endpoints[at].clone());
         course.at = at;
         course.stage = Stage::Connecting(dial);
         self.attempts.insert(dial, target.clone());
-        alloc::vec![DialStep::Connect { dial, endpoint }]
+        alloc::vec![DialStep::Out(Output::Connect { dial, endpoint })]
     }
 
     /// All endpoints of a target were tried: pause, or give up.
-    fn round_over(&mut self, target: &Target, now: Instant, config: &Config) -> Vec<DialStep> {
+    fn round_over(&mut self, target: &Target, here: Here<'_>) -> Vec<DialStep> {
         let Some(course) = self.targets.get_mut(target) else { return Vec::new() };
         course.at = 0;
         course.failures = course.failures.saturating_add(1);
@@ -185,7 +174,7 @@ impl Dials {
         let goes_on = match &course.patience {
             Patience::Endless => true,
             Patience::Tries => course.failures < limits::HINT_TRIES,
-            Patience::Listed { at, .. } => now.since(*at) < config.forget_after,
+            Patience::Listed { at, .. } => here.now.since(*at) < here.config.forget_after,
         };
         let (why, failures) = (course.why(), course.failures);
         let mut steps = Vec::new();
@@ -213,14 +202,9 @@ impl Dials {
     }
 
     /// The pause before a target is over.
-    pub(super) fn pause_over(
-        &mut self,
-        dial: DialId,
-        now: Instant,
-        config: &Config,
-    ) -> Vec<DialStep> {
+    pub(super) fn pause_over(&mut self, dial: DialId, here: Here<'_>) -> Vec<DialStep> {
         let target = self.attempts.remove(&dial);
-        target.map_or_else(Vec::new, |target| self.connect(&target, now, config))
+        target.map_or_else(Vec::new, |target| self.connect(&target, here))
     }
 
     /// The driver has a link for a dial: gives what was dialled.
@@ -235,11 +219,10 @@ impl Dials {
         &mut self,
         dial: DialId,
         error: String,
-        now: Instant,
-        config: &Config,
+        here: Here<'_>,
     ) -> Vec<DialStep> {
         let Some(target) = self.resolve(dial) else { return Vec::new() };
-        self.failed(&target, DialError::Connect(error), now, config)
+        self.failed(&target, DialError::Connect(error), here)
     }
 
     /// What was dialled on this attempt; the attempt is over.
@@ -255,8 +238,7 @@ impl Dials {
         target: &Target,
         link: LinkId,
         node: &NodeId,
-        now: Instant,
-        config: &Config,
+        here: Here<'_>,
     ) -> Vec<DialStep> {
         if let Target::Peer(expected) = target
             && expected != node
@@ -264,7 +246,7 @@ impl Dials {
             // Another node took over the endpoint. It is welcome as what it is; the
             // one that was sought is not there.
             let error = DialError::Connect(alloc::format!("node {node} is there instead"));
-            return self.fell(target, link, error, now, config);
+            return self.fell(target, link, error, false, here);
         }
         if let Some(course) = self.targets.get_mut(target) {
             course.node = Some(node.clone());
@@ -284,30 +266,26 @@ impl Dials {
         self.targets.get(target)?.node.as_ref()
     }
 
-    /// A dialled link ended before it opened.
+    /// A dialled link ended before it opened. `stands` says whether the node behind it has
+    /// a link that is open.
     pub(super) fn fell(
         &mut self,
         target: &Target,
         link: LinkId,
         error: DialError,
-        now: Instant,
-        config: &Config,
+        stands: bool,
+        here: Here<'_>,
     ) -> Vec<DialStep> {
-        if !self.is_handshaking(target, link) {
+        let course = self.targets.get(target);
+        if course.is_none_or(|course| course.stage != Stage::Handshaking(link)) {
             return Vec::new();
         }
-        self.failed(target, error, now, config)
-    }
-
-    /// A dialled link is one of two of its pair, and the other one stands.
-    pub(super) fn second(&mut self, target: &Target, link: LinkId) {
-        if self.is_handshaking(target, link) {
+        // Two links of one pair: the other one stands.
+        if stands && error == DialError::Rejected(RejectReason::Duplicate) {
             self.rest(target);
+            return Vec::new();
         }
-    }
-
-    fn is_handshaking(&self, target: &Target, link: LinkId) -> bool {
-        self.targets.get(target).is_some_and(|course| course.stage == Stage::Handshaking(link))
+        self.failed(target, error, here)
     }
 
     fn rest(&mut self, target: &Target) {
@@ -322,18 +300,13 @@ impl Dials {
         }
     }
 
-    fn failed(
-        &mut self,
-        target: &Target,
-        error: DialError,
-        now: Instant,
-        config: &Config,
-    ) -> Vec<DialStep> {
+    fn failed(&mut self, target: &Target, error: DialError, here: Here<'_>) -> Vec<DialStep> {
         let Some(course) = self.targets.get_mut(target) else { return Vec::new() };
         let mut steps = Vec::new();
         if let Some(endpoint) = course.endpoints.get(course.at).cloned() {
             let seed = matches!(target, Target::Seed(_));
-            steps.push(DialStep::Failed { endpoint, seed, error: error.clone() });
+            let event = Event::DialFailed { endpoint, seed, error: error.clone() };
+            steps.push(DialStep::Out(Output::Event(event)));
         }
         course.stage = Stage::Resting;
         if let Some(endpoints) = course.listed_at.take() {
@@ -342,7 +315,7 @@ impl Dials {
             course.last_error = Some(error);
             course.at += 1;
         }
-        steps.extend(self.connect(target, now, config));
+        steps.extend(self.connect(target, here));
         steps
     }
 
@@ -386,7 +359,7 @@ impl Dials {
         node: &NodeId,
         mut endpoints: Vec<Endpoint>,
         brief: u32,
-        config: &Config,
+        here: Here<'_>,
     ) -> Vec<DialStep> {
         let mut steps = Vec::new();
         for target in self.targets_of(node) {
@@ -396,7 +369,7 @@ impl Dials {
                 steps.extend(self.pause(&target, brief));
             }
         }
-        if endpoints.iter().any(|endpoint| config.can_dial(endpoint)) {
+        if endpoints.iter().any(|endpoint| here.config.can_dial(endpoint)) {
             let target = Target::Peer(node.clone());
             self.targets.insert(target.clone(), Course::new(endpoints, Patience::Endless));
             steps.extend(self.pause(&target, brief));
@@ -405,13 +378,7 @@ impl Dials {
     }
 
     /// A link tells of a member that this node has no link with.
-    pub(super) fn listed(
-        &mut self,
-        link: LinkId,
-        member: Member,
-        now: Instant,
-        config: &Config,
-    ) -> Vec<DialStep> {
+    pub(super) fn listed(&mut self, link: LinkId, member: Member, here: Here<'_>) -> Vec<DialStep> {
         let print = fingerprint(&member.node, member.incarnation);
         let listed_as = Some((member.incarnation, print));
         let target = Target::Peer(member.node);
@@ -420,14 +387,14 @@ impl Dials {
             if full {
                 return Vec::new();
             }
-            let patience = Patience::Listed { by: BTreeSet::from([link]), at: now };
+            let patience = Patience::Listed { by: BTreeSet::from([link]), at: here.now };
             let course = Course { listed_as, ..Course::new(member.endpoints, patience) };
-            return self.start(&target, course, now, config);
+            return self.start(&target, course, here);
         };
         course.listed_as = listed_as;
         if let Patience::Listed { by, at } = &mut course.patience {
             by.insert(link);
-            *at = now;
+            *at = here.now;
         }
         // Somebody reached it just now: a long pause is out of place.
         course.failures = 0;
@@ -442,7 +409,7 @@ impl Dials {
                 self.attempts.remove(&dial);
                 steps.push(DialStep::EndPause(dial));
             }
-            steps.extend(self.connect(&target, now, config));
+            steps.extend(self.connect(&target, here));
         }
         steps
     }

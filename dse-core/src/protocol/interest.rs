@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::errors::CommandError;
 use super::ids::{LinkId, SubscriptionId};
-use super::index::{LocalIndex, PeerIndex, parts};
+use super::index::{LocalIndex, PeerIndex};
 use super::io::Event;
 use super::key::Key;
 use super::limits;
@@ -143,14 +143,7 @@ impl Interests {
         sent.version += 1;
         sent.patterns = patterns.clone();
         let version = sent.version;
-        let mut lists = parts(patterns, wire::encoded_len);
-        if lists.is_empty() {
-            lists.push(Vec::new());
-        }
-        let count = lists.len() as u32;
-        let interest =
-            |(patterns, part)| Interest { version, part, last: part + 1 == count, patterns };
-        lists.into_iter().zip(0..).map(interest).collect()
+        wire::in_parts(patterns, |part, last, patterns| Interest { version, part, last, patterns })
     }
 
     /// Takes a part of what a peer wants.

@@ -174,7 +174,7 @@ impl Links {
         }
     }
 
-    /// Is there a link that this node left, and that has not fallen?
+    /// Is there a link on which this node said that it leaves, and that has not fallen?
     pub(super) fn is_left_by(&self, node: &NodeId) -> bool {
         let left = |link: &Link| matches!(&link.stage, LinkStage::Left { node: of } if of == node);
         self.not_open().any(|(_, link)| left(link))

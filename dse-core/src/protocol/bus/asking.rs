@@ -6,7 +6,6 @@ use core::time::Duration;
 
 use super::ControlBus;
 use crate::protocol::ids::{LinkId, Ticket};
-use crate::protocol::index::parts;
 use crate::protocol::io::Event;
 use crate::protocol::key::KeyExpr;
 use crate::protocol::limits;
@@ -59,17 +58,14 @@ impl ControlBus {
     pub(super) fn request_received(&mut self, link: LinkId, asked: &Request) {
         let membership = self.membership();
         let matching = self.index.iter().filter(|d| asked.keys.matches(&d.key)).cloned();
-        let mut lists = parts(matching, wire::encoded_len);
-        if lists.is_empty() {
-            lists.push(Vec::new());
-        }
-        let count = lists.len() as u32;
-        for (declarations, part) in lists.into_iter().zip(0..) {
-            let last = part + 1 == count;
-            let request = asked.request;
-            let answer = Answer { request, part, last, membership, declarations };
-            self.outbox.send(link, &Message::Answer(answer));
-        }
+        let answers = wire::in_parts(matching, |part, last, declarations| Answer {
+            request: asked.request,
+            part,
+            last,
+            membership,
+            declarations,
+        });
+        answers.into_iter().for_each(|answer| self.outbox.send(link, &Message::Answer(answer)));
     }
 
     pub(super) fn answer_received(

@@ -8,7 +8,6 @@ use super::{ControlBus, Phase};
 use crate::protocol::census::{self, Start};
 use crate::protocol::errors::DialError;
 use crate::protocol::ids::{DialId, LinkId};
-use crate::protocol::index::parts;
 use crate::protocol::io::{Event, Output};
 use crate::protocol::limits;
 use crate::protocol::links::{LinkStage, Turn};
@@ -58,17 +57,15 @@ impl ControlBus {
         }
         let node = hello.node.clone();
         if let Some(target) = self.links.greeted(id, hello) {
-            let steps = self.dials.met(&target, id, &node, self.now, &self.config);
-            self.dial(steps);
+            self.dial(|dials, here| dials.met(&target, id, &node, here));
         }
         self.consider(id);
         Ok(())
     }
 
     fn met_myself(&mut self, id: LinkId, hello: &Hello) {
-        if let Some(target) = self.links.get(id).and_then(|link| link.target.as_ref()) {
-            let step = self.dials.met_myself(target);
-            self.dial(step);
+        if let Some(target) = self.links.get(id).and_then(|link| link.target.clone()) {
+            self.dial(|dials, _| dials.met_myself(&target));
         }
         self.reject(id, hello.link_nonce, RejectReason::Yourself);
     }
@@ -250,15 +247,8 @@ impl ControlBus {
     }
 
     pub(super) fn send_members(&mut self, id: LinkId, request: Option<u64>, members: Vec<Member>) {
-        let mut lists = parts(members, wire::encoded_len);
-        if lists.is_empty() {
-            lists.push(Vec::new());
-        }
-        let count = lists.len();
-        for (members, part) in lists.into_iter().zip(1..) {
-            let last = part == count;
-            self.outbox.send(id, &Message::Members(Members { request, last, members }));
-        }
+        let lists = wire::in_parts(members, |_, last, members| Members { request, last, members });
+        lists.into_iter().for_each(|list| self.outbox.send(id, &Message::Members(list)));
     }
 
     /// Other links of the same peer that waited for what became of this one.

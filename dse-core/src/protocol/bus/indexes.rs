@@ -45,15 +45,10 @@ impl ControlBus {
     /// Tells all open members what changed since the last announcement.
     pub(super) fn announce(&mut self) {
         self.timers.clear(&Timer::Announce);
-        let deltas = self.index.announce();
-        if deltas.is_empty() {
-            return;
-        }
-        let links: Vec<LinkId> = self.peers.open_members().map(|(_, link)| link).collect();
-        for delta in deltas {
+        for delta in self.index.announce() {
             let message = Message::Delta(delta);
-            for link in &links {
-                self.outbox.send(*link, &message);
+            for (_, link) in self.peers.open_members() {
+                self.outbox.send(link, &message);
             }
         }
     }

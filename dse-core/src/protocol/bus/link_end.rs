@@ -30,9 +30,8 @@ impl ControlBus {
                 return Ok(());
             }
             RejectReason::Yourself => {
-                if let Some(target) = &link.target {
-                    let step = self.dials.met_myself(target);
-                    self.dial(step);
+                if let Some(target) = link.target.clone() {
+                    self.dial(|dials, _| dials.met_myself(&target));
                 }
             }
             RejectReason::Leaving => {

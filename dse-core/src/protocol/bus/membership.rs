@@ -10,7 +10,7 @@ use crate::protocol::io::{Event, Output, PeerStatus};
 use crate::protocol::key::Key;
 use crate::protocol::limits;
 use crate::protocol::message::{Hello, LeaveReason, Members, MembersRequest, Role};
-use crate::protocol::names::{Endpoint, NodeId};
+use crate::protocol::names::NodeId;
 use crate::protocol::peers::{OpenLink, Peer};
 use crate::protocol::target::Target;
 use crate::protocol::timers::Timer;
@@ -26,8 +26,7 @@ impl ControlBus {
         self.timers.clear(&Timer::Handshake(id));
         self.timers.clear(&Timer::Forget(node.clone()));
         let (replaced, routes) = self.install_peer(id, &hello);
-        let steps = self.dials.opened(id, &node);
-        self.dial(steps);
+        self.dial(|dials, _| dials.opened(id, &node));
 
         let Some(peer) = self.peers.get(&node) else { return };
         let info = peer.info.clone();
@@ -90,7 +89,8 @@ impl ControlBus {
         // then nothing is to be dialled.
         if self.phase == Phase::Running {
             let member = info.role == Role::Member;
-            self.dial_again(node, if member { info.endpoints } else { Vec::new() }, brief);
+            let endpoints = if member { info.endpoints } else { Vec::new() };
+            self.dial(|dials, here| dials.lost(node, endpoints, brief, here));
         }
         self.after_loss(link, node, error, &routes);
         self.update_claim();
@@ -120,18 +120,11 @@ impl ControlBus {
         }
         self.requests.left(node);
         if self.phase == Phase::Running {
-            self.dial_again(node, Vec::new(), 0);
+            self.dial(|dials, here| dials.lost(node, Vec::new(), 0, here));
         }
         self.after_loss(link, node, "the node left", &routes);
         self.leave_progress();
         self.reconsider(node);
-    }
-
-    /// Seeks a peer that is gone again: at the seeds that led to it, and at these endpoints
-    /// of its own.
-    fn dial_again(&mut self, node: &NodeId, endpoints: Vec<Endpoint>, brief: u32) {
-        let steps = self.dials.lost(node, endpoints, brief, &self.config);
-        self.dial(steps);
     }
 
     /// What a loss and a leave have in common.
@@ -144,8 +137,7 @@ impl ControlBus {
     /// A link that was open is so no more.
     fn link_over(&mut self, link: LinkId, node: &NodeId) {
         self.contests.link_gone(node, link);
-        let steps = self.dials.unlisted(link);
-        self.dial(steps);
+        self.dial(|dials, _| dials.unlisted(link));
     }
 
     /// Drops all that is kept of a peer.
@@ -187,7 +179,7 @@ impl ControlBus {
             return;
         }
         self.timers.clear(&Timer::Forget(node.clone()));
-        self.drop_dial(&Target::Peer(node.clone()));
+        self.dial(|dials, _| dials.drop_target(&Target::Peer(node.clone())));
         self.tell_if_forgotten(node);
     }
 

@@ -46,8 +46,7 @@ impl ControlBus {
         }
         if watched {
             let message = Message::Suspect(Suspect { node: node.clone(), incarnation });
-            let members: Vec<LinkId> = self.peers.open_members().map(|(_, link)| link).collect();
-            for link in members {
+            for (_, link) in self.peers.open_members() {
                 self.outbox.send(link, &message);
             }
         }
