@@ -5,17 +5,11 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::ControlBus;
-use crate::protocol::ids::{LinkId, Ticket};
-use crate::protocol::io::Event;
-use crate::protocol::key::KeyExpr;
-use crate::protocol::limits;
-use crate::protocol::message::{
-    Answer, MembersRequest, Message, Request, Role, Stats, StatsRequest,
-};
-use crate::protocol::names::NodeId;
 use crate::protocol::stats_requests::StatsResult;
-use crate::protocol::timers::Timer;
-use crate::protocol::wire;
+use crate::protocol::{
+    Answer, Event, KeyExpr, LinkId, MembersRequest, Message, NodeId, Request, Role, Stats,
+    StatsRequest, Ticket, Timer, limits, wire,
+};
 
 impl ControlBus {
     /// Asks all open members, and waits for those that are about to open.

@@ -5,12 +5,10 @@
 
 use super::{ControlBus, Phase};
 use crate::protocol::contests::{Claimant, is_older};
-use crate::protocol::errors::StopReason;
-use crate::protocol::ids::LinkId;
-use crate::protocol::io::Output;
 use crate::protocol::links::{LinkStage, Turn};
-use crate::protocol::message::{Message, Reject, RejectReason, Rival, Stand};
-use crate::protocol::names::{Endpoint, NodeId};
+use crate::protocol::{
+    Endpoint, LinkId, Message, NodeId, Output, Reject, RejectReason, Rival, Stand, StopReason,
+};
 
 impl ControlBus {
     /// Starts the contest between who holds an id and who claims it on `link`. If one is

@@ -4,11 +4,8 @@ use core::time::Duration;
 
 use super::ControlBus;
 use crate::protocol::dials::{DialStep, Dials, Here};
-use crate::protocol::errors::DialError;
-use crate::protocol::ids::{DialId, LinkId};
-use crate::protocol::message::Member;
 use crate::protocol::target::Target;
-use crate::protocol::timers::Timer;
+use crate::protocol::{DialError, DialId, LinkId, Member, Timer};
 
 impl ControlBus {
     /// Changes the dials, and does what they then want done, in order.

@@ -6,16 +6,12 @@ use alloc::vec::Vec;
 
 use super::{ControlBus, Phase};
 use crate::protocol::census::{self, Start};
-use crate::protocol::errors::DialError;
-use crate::protocol::ids::{DialId, LinkId};
-use crate::protocol::io::{Event, Output};
-use crate::protocol::limits;
 use crate::protocol::links::{LinkStage, Turn};
-use crate::protocol::message::{Hello, Member, Members, Message, Open, Reject, RejectReason, Role};
-use crate::protocol::names::NodeId;
 use crate::protocol::peers::same_start;
-use crate::protocol::timers::Timer;
-use crate::protocol::wire;
+use crate::protocol::{
+    DialError, DialId, Event, Hello, LinkId, Member, Members, Message, NodeId, Open, Output,
+    Reject, RejectReason, Role, Timer, limits, wire,
+};
 
 impl ControlBus {
     pub(super) fn link_up(

@@ -3,16 +3,12 @@
 use alloc::vec::Vec;
 
 use super::ControlBus;
-use crate::protocol::declaration::{Declaration, IndexVersion};
-use crate::protocol::errors::CommandError;
-use crate::protocol::ids::LinkId;
 use crate::protocol::index::{Change, PeerIndex};
-use crate::protocol::io::{Event, Match};
-use crate::protocol::key::{Key, KeyExpr};
-use crate::protocol::message::{Delta, Message, Role, Snapshot};
-use crate::protocol::names::{Incarnation, NodeId};
 use crate::protocol::peers::Peer;
-use crate::protocol::timers::Timer;
+use crate::protocol::{
+    CommandError, Declaration, Delta, Event, Incarnation, IndexVersion, Key, KeyExpr, LinkId,
+    Match, Message, NodeId, Role, Snapshot, Timer,
+};
 
 impl ControlBus {
     pub(super) fn declare(&mut self, declaration: Declaration) -> Result<(), CommandError> {

@@ -1,13 +1,9 @@
 //! Leaving (PROTOCOL.md §4.7).
 
 use super::{ControlBus, Phase};
-use crate::protocol::errors::StopReason;
-use crate::protocol::ids::LinkId;
-use crate::protocol::io::{Event, Output};
-use crate::protocol::limits;
-use crate::protocol::message::{Leave, LeaveAck, LeaveReason, Message};
-use crate::protocol::names::NodeId;
-use crate::protocol::timers::Timer;
+use crate::protocol::{
+    Event, Leave, LeaveAck, LeaveReason, LinkId, Message, NodeId, Output, StopReason, Timer, limits,
+};
 
 impl ControlBus {
     /// Says Leave on every open link and stops once each is acknowledged, fallen or left

@@ -3,13 +3,10 @@
 use alloc::string::{String, ToString as _};
 
 use super::ControlBus;
-use crate::protocol::errors::DialError;
-use crate::protocol::ids::LinkId;
-use crate::protocol::io::{Event, Output};
-use crate::protocol::limits;
 use crate::protocol::links::{Link, LinkStage};
-use crate::protocol::message::{Message, Reject, RejectReason};
-use crate::protocol::timers::Timer;
+use crate::protocol::{
+    DialError, Event, LinkId, Message, Output, Reject, RejectReason, Timer, limits,
+};
 
 impl ControlBus {
     pub(super) fn reject_received(

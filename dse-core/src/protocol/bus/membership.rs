@@ -5,15 +5,12 @@ use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
 use super::{ControlBus, Phase};
-use crate::protocol::ids::LinkId;
-use crate::protocol::io::{Event, Output, PeerStatus};
-use crate::protocol::key::Key;
-use crate::protocol::limits;
-use crate::protocol::message::{Hello, LeaveReason, Members, MembersRequest, Role};
-use crate::protocol::names::NodeId;
 use crate::protocol::peers::{OpenLink, Peer};
 use crate::protocol::target::Target;
-use crate::protocol::timers::Timer;
+use crate::protocol::{
+    Event, Hello, Key, LeaveReason, LinkId, Members, MembersRequest, NodeId, Output, PeerStatus,
+    Role, Timer, limits,
+};
 
 impl ControlBus {
     /// Both Opens are there: the link is in use, in place of one that was before.

@@ -4,16 +4,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::ControlBus;
-use crate::protocol::errors::CommandError;
-use crate::protocol::ids::{LinkId, SubscriptionId};
 use crate::protocol::interest::Taken;
-use crate::protocol::io::Event;
-use crate::protocol::key::Key;
-use crate::protocol::limits;
-use crate::protocol::message::{Interest, InterestRefused, Message, Pattern};
-use crate::protocol::names::NodeId;
 use crate::protocol::peers::Peer;
-use crate::protocol::timers::Timer;
+use crate::protocol::{
+    CommandError, Event, Interest, InterestRefused, Key, LinkId, Message, NodeId, Pattern,
+    SubscriptionId, Timer, limits,
+};
 
 impl ControlBus {
     pub(super) fn subscribe(

@@ -3,11 +3,8 @@
 use alloc::vec::Vec;
 
 use super::{ControlBus, Phase};
-use crate::protocol::ids::LinkId;
-use crate::protocol::io::Output;
-use crate::protocol::message::{Message, Role, Suspect};
-use crate::protocol::names::{Incarnation, NodeId};
 use crate::protocol::watchers::Left;
+use crate::protocol::{Incarnation, LinkId, Message, NodeId, Output, Role, Suspect};
 
 impl ControlBus {
     /// A member has an open link now and had none before.
