@@ -134,10 +134,10 @@ impl Requests {
             return None;
         }
         *ask = Ask { incarnation, ..Ask::new(AskState::Held) };
-        if asked.ask(id) { self.to_send(id, node) } else { None }
+        if asked.ask(id) { self.send_now(id, node) } else { None }
     }
 
-    fn to_send(&mut self, id: u64, node: &NodeId) -> Option<Request> {
+    fn send_now(&mut self, id: u64, node: &NodeId) -> Option<Request> {
         let outstanding = self.by_id.get_mut(&id)?;
         if let Some(ask) = outstanding.asks.get_mut(node) {
             ask.state = AskState::Asked;
@@ -153,7 +153,7 @@ impl Requests {
     /// A peer has answered a request, in time or not: gives the next that is to be sent.
     pub(super) fn answered(&mut self, id: u64, node: &NodeId) -> Option<Request> {
         let next = self.asked.get_mut(node)?.answered(id)?;
-        self.to_send(next, node)
+        self.send_now(next, node)
     }
 
     /// Was a peer asked for its members, and has not told them all?
