@@ -140,6 +140,7 @@ impl ControlBus {
             Input::Command(command) => self.command_after_end(command),
         }
         self.settle_requests();
+        debug_assert!(self.all_know_the_same_peers(), "a component keeps what another dropped");
     }
 
     /// The next thing to be done, until there is none.

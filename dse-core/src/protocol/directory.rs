@@ -61,6 +61,10 @@ impl Directory {
         }
     }
 
+    pub(super) fn peers(&self) -> usize {
+        self.by_node.len()
+    }
+
     pub(super) fn forget(&mut self, node: &NodeId) {
         self.by_node.remove(node);
     }

@@ -126,6 +126,10 @@ impl Interests {
         routes.unwrap_or_default().into_keys().collect()
     }
 
+    pub(super) fn peers(&self) -> usize {
+        self.by_peer.len()
+    }
+
     pub(super) fn forget(&mut self, node: &NodeId) {
         self.by_peer.remove(node);
     }

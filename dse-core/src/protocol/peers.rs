@@ -182,6 +182,10 @@ impl Peers {
         self.by_id.values()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
     /// The link that is open with a node.
     pub(super) fn link_of(&self, node: &NodeId) -> Option<LinkId> {
         self.get(node)?.open.map(|open| open.link)

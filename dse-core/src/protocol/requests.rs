@@ -113,6 +113,10 @@ impl Requests {
         self.asked.insert(node.clone(), Asked::default());
     }
 
+    pub(super) fn peers(&self) -> usize {
+        self.asked.len()
+    }
+
     pub(super) fn forget(&mut self, node: &NodeId) {
         self.asked.remove(node);
     }

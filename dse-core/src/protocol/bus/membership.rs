@@ -145,6 +145,12 @@ impl ControlBus {
         self.peers.remove(node)
     }
 
+    /// Does each component that keeps something of a peer keep it of all, and of no other?
+    pub(super) fn all_know_the_same_peers(&self) -> bool {
+        let counts = [self.directory.peers(), self.interest.peers(), self.requests.peers()];
+        counts == [self.peers.len(); 3]
+    }
+
     /// Whose last open link fell may have been cut off while another took its place: it is
     /// to yield to that one (PROTOCOL.md §5.3). The claim is constant while any link is
     /// open, so links that are about to open with the old one are given up.
