@@ -1,29 +1,45 @@
 //! The control bus: the one door in and the one door out.
 //!
-//! Each responsibility is a file of its own that extends [`ControlBus`]: `links`
-//! (handshake), `clash` (two claims to one id), `dial` (whom to dial), `membership`
-//! (peers that come and go), `directory` and `index` (indexes), `interest` (interest
-//! and routes), `requests`, `watchers`, `leave`.
+//! [`ControlBus`] owns the components: `links`, `peers`, `dials`, `contests`, `directory`
+//! and `index`, `interest`, `requests`, `stats_requests`, `watchers`, `timers` and `outbox`,
+//! each a file beside this one. A component keeps its state to itself, knows neither the
+//! bus nor another component, and gives what is to be done as values. What needs several
+//! of them is a step of the bus: the files in `bus/`, one for each responsibility. Nobody
+//! but these steps reaches a component.
+
+mod asking;
+mod clash;
+mod dialling;
+mod handshake;
+mod indexes;
+mod leaving;
+mod link_end;
+mod membership;
+mod routing;
+mod watching;
 
 use serde::Serialize;
 
-use super::clash::Contests;
 use super::config::Config;
-use super::dial::{Dials, Target};
+use super::contests::Contests;
+use super::dials::Dials;
+use super::directory::Directory;
 use super::errors::{CommandError, StatsError, StopReason};
+use super::ids::{LinkId, Ticket};
 use super::index::LocalIndex;
-use super::interest::LocalInterest;
-use super::io::{Command, Counters, Deadline, Event, Input, LinkId, Output, Ticket};
-use super::link_table::Links;
-use super::links::LinkStage;
+use super::interest::Interests;
+use super::io::{Command, Counters, Event, Input, Output, Report};
+use super::links::{LinkStage, Links};
 use super::message::{Claim, Message, Pattern, Role};
 use super::names::NodeId;
 use super::outbox::Outbox;
 use super::peers::Peers;
 use super::random::Random;
 use super::requests::Requests;
+use super::stats_requests::StatsRequests;
+use super::target::Target;
 use super::time::Instant;
-use super::timers::{Timer, Timers};
+use super::timers::{Deadline, Timer, Timers};
 use super::watchers::Watchers;
 use super::wire::{self, Decoded};
 
@@ -39,30 +55,32 @@ use super::wire::{self, Decoded};
 /// form that is promised to nobody.
 #[derive(Clone, Debug, Serialize)]
 pub struct ControlBus {
-    pub(super) config: Config,
-    pub(super) now: Instant,
-    pub(super) phase: Phase,
-    pub(super) claim: Claim,
-    pub(super) random: Random,
-    pub(super) timers: Timers,
+    config: Config,
+    now: Instant,
+    phase: Phase,
+    claim: Claim,
+    random: Random,
+    timers: Timers,
     /// Drained after each input: no part of the state that the next one meets.
     #[serde(skip)]
-    pub(super) outbox: Outbox,
-    pub(super) links: Links,
-    pub(super) peers: Peers,
+    outbox: Outbox,
+    links: Links,
+    peers: Peers,
     /// Follows from who is open.
     #[serde(skip)]
-    pub(super) watchers: Watchers,
-    pub(super) dials: Dials,
-    pub(super) contests: Contests,
-    pub(super) index: LocalIndex,
-    pub(super) interest: LocalInterest,
-    pub(super) requests: Requests,
+    watchers: Watchers,
+    dials: Dials,
+    contests: Contests,
+    index: LocalIndex,
+    directory: Directory,
+    interest: Interests,
+    requests: Requests,
+    stats_requests: StatsRequests,
 }
 
 /// The life of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) enum Phase {
+enum Phase {
     Running,
     /// Leave is said; the acknowledgements are awaited.
     Leaving(StopReason),
@@ -94,8 +112,10 @@ impl ControlBus {
             dials: Dials::default(),
             contests: Contests::default(),
             index: LocalIndex::default(),
-            interest: LocalInterest::default(),
+            directory: Directory::default(),
+            interest: Interests::default(),
             requests: Requests::default(),
+            stats_requests: StatsRequests::default(),
         }
     }
 
@@ -110,7 +130,9 @@ impl ControlBus {
                 self.outbox.push(Output::Disconnect { link });
             }
             Input::LinkUp { link, dial, identity } => self.link_up(link, dial, identity),
-            Input::ConnectFailed { dial, error } => self.connect_failed(dial, error),
+            Input::ConnectFailed { dial, error } => {
+                self.dial(|dials, here| dials.not_connected(dial, error, here));
+            }
             Input::LinkDown { link, error } => self.link_down(link, &error),
             Input::Message { link, bytes } => self.bytes_received(link, &bytes),
             Input::Probed { link } => self.probed(link),
@@ -118,6 +140,7 @@ impl ControlBus {
             Input::Command(command) => self.command_after_end(command),
         }
         self.settle_requests();
+        debug_assert!(self.all_know_the_same_peers(), "a component keeps what another dropped");
     }
 
     /// The next thing to be done, until there is none.
@@ -146,7 +169,7 @@ impl ControlBus {
             match timer {
                 Timer::Announce => self.announce(),
                 Timer::Handshake(link) => self.handshake_timeout(link),
-                Timer::Redial(dial) => self.redial(dial),
+                Timer::Redial(dial) => self.dial(|dials, here| dials.pause_over(dial, here)),
                 Timer::Forget(node) => self.forget(&node),
                 Timer::Request(ticket) => self.request_timeout(ticket),
                 Timer::Interest(node) => self.routes_changed(&node),
@@ -183,9 +206,15 @@ impl ControlBus {
             Command::SendStats { link, request, counters } => {
                 self.send_stats(link, request, counters);
             }
-            Command::AddSeed { endpoint } => self.add_seed(endpoint),
-            Command::AddHint { endpoint } => self.add_hint(endpoint),
-            Command::DropHint { endpoint } => self.drop_dial(&Target::Hint(endpoint)),
+            Command::AddSeed { endpoint } => {
+                self.dial(|dials, here| dials.add_seed(endpoint, here));
+            }
+            Command::AddHint { endpoint } => {
+                self.dial(|dials, here| dials.add_hint(endpoint, here));
+            }
+            Command::DropHint { endpoint } => {
+                self.dial(|dials, _| dials.drop_target(&Target::Hint(endpoint)));
+            }
             Command::Leave => self.leave_for(StopReason::Left),
             Command::Reannounce => self.reannounce(),
         }
@@ -199,7 +228,7 @@ impl ControlBus {
             | Command::Undeclare { ticket, .. }
             | Command::Subscribe { ticket, .. } => self.done(ticket, Err(CommandError::Stopped)),
             Command::Request { ticket, .. } => {
-                self.outbox.event(Event::Answered { ticket, report: super::Report::default() });
+                self.outbox.event(Event::Answered { ticket, report: Report::default() });
             }
             Command::RequestStats { ticket, .. } => {
                 let result = Err(StatsError::Stopped);
@@ -228,7 +257,7 @@ impl ControlBus {
 
     fn bytes_received(&mut self, link: LinkId, bytes: &[u8]) {
         // What was under way when this side closed the link.
-        let Some(stage) = self.links.get(&link).map(|link| &link.stage) else { return };
+        let Some(stage) = self.links.get(link).map(|link| &link.stage) else { return };
         self.outbox.counters.control_messages_received += 1;
         self.outbox.counters.control_bytes_received += bytes.len() as u64;
         let node = match stage {
@@ -260,7 +289,7 @@ impl ControlBus {
 
     /// A message on a link that is not open.
     fn greeting(&mut self, link: LinkId, message: Message) -> Result<(), &'static str> {
-        let greeted = self.links.get(&link).is_some_and(|link| link.hello().is_some());
+        let greeted = self.links.hello(link).is_some();
         match message {
             Message::Hello(hello) if !greeted => self.hello_received(link, hello),
             Message::Open(open) if greeted => self.open_received(link, open),
@@ -305,13 +334,5 @@ impl ControlBus {
             Message::Stand(_) => self.stand_received(link),
         }
         Ok(())
-    }
-
-    /// The node behind an open link.
-    pub(super) fn node_on(&self, link: LinkId) -> Option<&NodeId> {
-        match &self.links.get(&link)?.stage {
-            LinkStage::Open { node } => Some(node),
-            _ => None,
-        }
     }
 }

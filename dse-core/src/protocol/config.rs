@@ -61,4 +61,8 @@ impl Config {
             peers_max: super::limits::PEERS_PER_BUS,
         }
     }
+    /// Is there a transport here for this endpoint?
+    pub(super) fn can_dial(&self, endpoint: &Endpoint) -> bool {
+        self.schemes.iter().any(|scheme| **scheme == *endpoint.scheme())
+    }
 }

@@ -1,184 +1,71 @@
-//! Indexes on their way: announced to peers, taken from them (PROTOCOL.md §6).
+//! What the peers expose, as each of them said on its own link (PROTOCOL.md §6, law L3).
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::bus::ControlBus;
-use super::declaration::{Declaration, IndexVersion};
-use super::errors::CommandError;
-use super::index::Change;
-use super::io::{Event, LinkId, Match};
-use super::key::{Key, KeyExpr};
-use super::message::{Delta, Message, Role, Snapshot};
-use super::names::{Incarnation, NodeId};
-use super::timers::Timer;
+use serde::Serialize;
 
-impl ControlBus {
-    pub(super) fn declare(&mut self, declaration: Declaration) -> Result<(), CommandError> {
-        let key = declaration.key.clone();
-        self.index.declare(declaration)?;
-        self.announce_soon();
-        self.route_new_key(&key);
-        Ok(())
-    }
+use super::declaration::IndexVersion;
+use super::index::{Change, PeerIndex};
+use super::message::{Delta, Snapshot};
+use super::names::NodeId;
 
-    pub(super) fn redeclare(&mut self, declaration: Declaration) -> Result<(), CommandError> {
-        self.index.redeclare(declaration)?;
-        self.announce_soon();
-        Ok(())
-    }
-
-    pub(super) fn undeclare(&mut self, key: &Key) -> Result<(), CommandError> {
-        self.index.undeclare(key)?;
-        self.announce_soon();
-        self.unroute_key(key);
-        Ok(())
-    }
-
-    /// Changes made in one turn go out together: the driver serves this timer, which is
-    /// due at once, after the commands that wait already.
-    fn announce_soon(&mut self) {
-        self.timers.set(Timer::Announce, self.now);
-    }
-
-    /// Tells all open members what changed since the last announcement.
-    pub(super) fn announce(&mut self) {
-        self.timers.clear(&Timer::Announce);
-        let deltas = self.index.announce();
-        if deltas.is_empty() {
-            return;
-        }
-        let links: Vec<LinkId> = self.peers.open_members().map(|(_, link)| link).collect();
-        for delta in deltas {
-            let message = Message::Delta(delta);
-            for link in &links {
-                self.outbox.send(*link, &message);
-            }
-        }
-    }
-
-    /// Brings a peer on a new link to the present version: nothing or a snapshot.
-    pub(super) fn sync_index(
-        &mut self,
-        link: LinkId,
-        node: &NodeId,
-        known: Option<(Incarnation, IndexVersion)>,
-    ) {
-        let member = self.peers.get(node).is_some_and(|peer| peer.is_member());
-        if !member || self.config.role == Role::Guest {
-            return;
-        }
-        let known = known.filter(|(incarnation, _)| *incarnation == self.config.incarnation);
-        let known = known.map_or(IndexVersion(0), |(_, version)| version);
-        if known != self.index.version() {
-            self.send_snapshot(link);
-        }
-    }
-
-    fn send_snapshot(&mut self, link: LinkId) {
-        for part in self.index.snapshot() {
-            self.outbox.send(link, &Message::Snapshot(part));
-        }
-    }
-
-    /// The old system's way, to be measured against: everything to everyone again.
-    pub(super) fn reannounce(&mut self) {
-        self.announce();
-        let links: Vec<LinkId> = self.peers.open_members().map(|(_, link)| link).collect();
-        for link in links {
-            self.send_snapshot(link);
-        }
-    }
-
-    pub(super) fn snapshot_received(
-        &mut self,
-        node: &NodeId,
-        snapshot: Snapshot,
-    ) -> Result<(), &'static str> {
-        let Some(peer) = self.peers.get_mut(node) else { return Ok(()) };
-        if !peer.is_member() || self.config.role == Role::Guest {
-            return Err("a guest neither has an index nor is told of one");
-        }
-        let changes = peer.index.snapshot(snapshot)?;
-        self.index_changed(node, changes);
-        Ok(())
-    }
-
-    pub(super) fn delta_received(
-        &mut self,
-        node: &NodeId,
-        delta: Delta,
-    ) -> Result<(), &'static str> {
-        let Some(peer) = self.peers.get_mut(node) else { return Ok(()) };
-        if !peer.is_member() || self.config.role == Role::Guest {
-            return Err("a guest neither has an index nor is told of one");
-        }
-        let changes = peer.index.delta(delta)?;
-        self.index_changed(node, changes);
-        Ok(())
-    }
-
-    fn index_changed(&mut self, node: &NodeId, changes: Vec<Change>) {
-        let Some(peer) = self.peers.get(node) else { return };
-        let incarnation = peer.info.incarnation;
-        if changes.is_empty() {
-            return;
-        }
-        for change in changes {
-            let node = node.clone();
-            self.outbox.event(match change {
-                Change::Declared(declaration) => Event::Declared { node, incarnation, declaration },
-                Change::Changed(declaration) => Event::Changed { node, incarnation, declaration },
-                Change::Undeclared(declaration) => {
-                    Event::Undeclared { node, incarnation, declaration }
-                }
-            });
-        }
-        // Before any answer to a later request on the link (PROTOCOL.md §8.2).
-        self.send_interest(node);
-    }
-
-    /// A peer is back and what was kept of its index is visible again.
-    pub(super) fn declared_events(&mut self, node: &NodeId) {
-        let Some(peer) = self.peers.get(node) else { return };
-        for declaration in peer.index.iter() {
-            self.outbox.event(Event::Declared {
-                node: node.clone(),
-                incarnation: peer.info.incarnation,
-                declaration: declaration.clone(),
-            });
-        }
-    }
-
-    /// What this node's directory holds under a key expression, its own declarations
-    /// included, in order of node and key. Asks nobody.
-    pub fn lookup(&self, keys: &KeyExpr) -> Vec<Match> {
-        let mut matches = self.own_matches(keys);
-        for (peer, _) in self.peers.open_members() {
-            for declaration in peer.index.iter().filter(|d| keys.matches(&d.key)) {
-                matches.push(Match {
-                    node: peer.info.node.clone(),
-                    incarnation: peer.info.incarnation,
-                    declaration: declaration.clone(),
-                });
-            }
-        }
-        matches.sort_by(|a, b| order(a).cmp(&order(b)));
-        matches
-    }
-
-    pub(super) fn own_matches(&self, keys: &KeyExpr) -> Vec<Match> {
-        let matching = self.index.iter().filter(|declaration| keys.matches(&declaration.key));
-        matching
-            .map(|declaration| Match {
-                node: self.config.node.clone(),
-                incarnation: self.config.incarnation,
-                declaration: declaration.clone(),
-            })
-            .collect()
-    }
+/// The index of each peer. That of one that is down stays, invisible, for a resync
+/// (PROTOCOL.md §6.4).
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Directory {
+    by_node: BTreeMap<NodeId, PeerIndex>,
 }
 
-/// The order in which matches are told.
-pub(super) fn order(found: &Match) -> (&NodeId, &Key) {
-    (&found.node, &found.declaration.key)
+impl Directory {
+    pub(super) fn get(&self, node: &NodeId) -> Option<&PeerIndex> {
+        self.by_node.get(node)
+    }
+
+    /// How far this node knows the index of a peer.
+    pub(super) fn version(&self, node: &NodeId) -> Option<IndexVersion> {
+        self.get(node).map(PeerIndex::version)
+    }
+
+    /// A link with a peer opened, with the first of this start of it if it is `new`.
+    pub(super) fn link_opened(&mut self, node: &NodeId, new: bool) {
+        if new {
+            self.by_node.insert(node.clone(), PeerIndex::default());
+        } else if let Some(index) = self.by_node.get_mut(node) {
+            index.new_link();
+        }
+    }
+
+    /// Takes a part of a snapshot; gives the changes at the last.
+    pub(super) fn snapshot(
+        &mut self,
+        node: &NodeId,
+        part: Snapshot,
+    ) -> Result<Vec<Change>, &'static str> {
+        self.by_node.get_mut(node).map_or(Ok(Vec::new()), |index| index.snapshot(part))
+    }
+
+    /// Takes a part of a delta; gives the changes at the last.
+    pub(super) fn delta(
+        &mut self,
+        node: &NodeId,
+        part: Delta,
+    ) -> Result<Vec<Change>, &'static str> {
+        self.by_node.get_mut(node).map_or(Ok(Vec::new()), |index| index.delta(part))
+    }
+
+    /// A peer broke the protocol: nothing that it said is kept.
+    pub(super) fn doubt(&mut self, node: &NodeId) {
+        if let Some(index) = self.by_node.get_mut(node) {
+            *index = PeerIndex::default();
+        }
+    }
+
+    pub(super) fn peers(&self) -> usize {
+        self.by_node.len()
+    }
+
+    pub(super) fn forget(&mut self, node: &NodeId) {
+        self.by_node.remove(node);
+    }
 }

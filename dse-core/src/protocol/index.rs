@@ -129,8 +129,8 @@ impl LocalIndex {
         }
         let from = self.version;
         self.version = from.next();
-        let sets = parts(set, wire::encoded_len);
-        let unsets = parts(unset, wire::encoded_len);
+        let sets = wire::parts(set);
+        let unsets = wire::parts(unset);
         let count = (sets.len() + unsets.len()) as u32;
         let sets = sets.into_iter().map(|set| (set, Vec::new()));
         let unsets = unsets.into_iter().map(|unset| (Vec::new(), unset));
@@ -145,20 +145,13 @@ impl LocalIndex {
 
     /// The whole index in parts: at least one.
     pub(super) fn snapshot(&self) -> Vec<Snapshot> {
-        let mut lists = parts(self.iter().cloned(), wire::encoded_len);
-        if lists.is_empty() {
-            lists.push(Vec::new());
-        }
-        let count = lists.len() as u32;
-        let numbered = lists.into_iter().zip(0..);
-        numbered
-            .map(|(declarations, part)| Snapshot {
-                version: self.version,
-                part,
-                last: part + 1 == count,
-                declarations,
-            })
-            .collect()
+        let version = self.version;
+        wire::in_parts(self.iter().cloned(), |part, last, declarations| Snapshot {
+            version,
+            part,
+            last,
+            declarations,
+        })
     }
 }
 
@@ -290,27 +283,6 @@ impl PeerIndex {
         }
         if self.declarations.is_within_limits() { Ok(changes) } else { Err(TOO_LARGE) }
     }
-}
-
-/// Cuts a list so that no part is longer than [`limits::PART_BYTES`] on the wire.
-pub(super) fn parts<T>(
-    items: impl IntoIterator<Item = T>,
-    len: impl Fn(&T) -> usize,
-) -> Vec<Vec<T>> {
-    let mut parts: Vec<Vec<T>> = Vec::new();
-    let mut room = 0;
-    for item in items {
-        let bytes = len(&item);
-        match parts.last_mut() {
-            Some(part) if bytes <= room => part.push(item),
-            _ => {
-                parts.push(alloc::vec![item]);
-                room = limits::PART_BYTES;
-            }
-        }
-        room = room.saturating_sub(bytes);
-    }
-    parts
 }
 
 fn check(declaration: &Declaration) -> Result<(), CommandError> {

@@ -2,50 +2,58 @@
 //! its keys others want.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::Serialize;
 
-use super::bus::ControlBus;
 use super::errors::CommandError;
-use super::index::parts;
-use super::io::{Event, LinkId, SubscriptionId};
+use super::ids::{LinkId, SubscriptionId};
+use super::index::{LocalIndex, PeerIndex};
+use super::io::Event;
 use super::key::Key;
 use super::limits;
-use super::message::{Interest, InterestRefused, Message, Pattern};
+use super::message::{Interest, InterestRefused, Pattern};
 use super::names::NodeId;
+use super::options::InterestOptions;
 use super::patterns::Patterns;
-use super::timers::Timer;
+use super::time::Instant;
 use super::wire;
 
-/// This node's subscriptions, and which of its own keys are wanted.
+/// This node's subscriptions, what each peer wants, and which of this node's keys are
+/// wanted.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct LocalInterest {
+pub(super) struct Interests {
     subscriptions: BTreeMap<SubscriptionId, Pattern>,
     /// Those of the subscriptions, each expression once.
     #[serde(skip)]
     patterns: Patterns,
     /// Own keys whose application was told of a first interest and of no last one.
     wanted: BTreeSet<Key>,
+    by_peer: BTreeMap<NodeId, PeerInterest>,
 }
 
-impl LocalInterest {
-    fn changed(&mut self) {
-        self.patterns = self.subscriptions.values().cloned().collect();
-    }
+/// What a peer and this node want of each other.
+#[derive(Clone, Debug, Default, Serialize)]
+struct PeerInterest {
+    /// What it wants of us.
+    wants: Wants,
+    /// Until then what it wants is not looked at again, for the last look cost much.
+    rests_until: Option<Instant>,
+    /// Our keys that are routed to it, on its open link, and what it asks of each route.
+    routes: BTreeMap<Key, InterestOptions>,
+    sent: SentInterest,
 }
 
 /// What a peer was told of this node's interest, on its open link.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct SentInterest {
+struct SentInterest {
     version: u64,
     patterns: Vec<Pattern>,
 }
 
 /// What a peer wants of this node, on its open link.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Wants {
+struct Wants {
     version: u64,
     patterns: Patterns,
     partial: Vec<Pattern>,
@@ -70,191 +78,174 @@ impl Wants {
     }
 }
 
-impl ControlBus {
+/// What became of a part of a peer's interest.
+pub(super) enum Taken {
+    /// Others are to follow.
+    Part,
+    /// It is too large: what the peer wanted before stands.
+    Refused(InterestRefused),
+    /// It is whole: the routes change at once, or then.
+    Now,
+    Later(Instant),
+}
+
+impl Interests {
     pub(super) fn subscribe(
         &mut self,
         subscription: SubscriptionId,
         pattern: Pattern,
     ) -> Result<(), CommandError> {
         let limit = limits::PATTERNS_PER_INTEREST;
-        if self.interest.subscriptions.len() >= limit {
+        if self.subscriptions.len() >= limit {
             return Err(CommandError::TooManySubscriptions { limit });
         }
-        self.interest.subscriptions.insert(subscription, pattern);
-        self.subscriptions_changed();
+        self.subscriptions.insert(subscription, pattern);
+        self.patterns = self.subscriptions.values().cloned().collect();
         Ok(())
     }
 
-    pub(super) fn unsubscribe(&mut self, subscription: SubscriptionId) {
-        if self.interest.subscriptions.remove(&subscription).is_some() {
-            self.subscriptions_changed();
-        }
+    /// True if it was there.
+    pub(super) fn unsubscribe(&mut self, subscription: SubscriptionId) -> bool {
+        let was = self.subscriptions.remove(&subscription).is_some();
+        self.patterns = self.subscriptions.values().cloned().collect();
+        was
     }
 
-    fn subscriptions_changed(&mut self) {
-        self.interest.changed();
-        let nodes: Vec<NodeId> =
-            self.peers.open_members().map(|(peer, _)| peer.info.node.clone()).collect();
-        for node in nodes {
-            self.send_interest(&node);
-        }
-        let own: Vec<Key> = self.index.iter().map(|declaration| declaration.key.clone()).collect();
-        self.wanted_changed(&own);
+    /// A link with a peer opened, with the first of this start of it if it is `new`. Gives
+    /// the keys that were routed to the link before.
+    pub(super) fn link_opened(&mut self, node: &NodeId, new: bool) -> Vec<Key> {
+        let peer = self.by_peer.entry(node.clone()).or_default();
+        let before = core::mem::take(peer);
+        peer.rests_until = before.rests_until.filter(|_| !new);
+        before.routes.into_keys().collect()
     }
 
-    /// Tells a peer what this node wants of it, if that is news on its open link.
-    pub(super) fn send_interest(&mut self, node: &NodeId) {
-        let Some(peer) = self.peers.get_mut(node) else { return };
-        let Some(open) = peer.open.filter(|_| peer.is_member()) else { return };
-        let patterns = self.interest.patterns.that_match(&peer.index);
-        if patterns == peer.sent.patterns {
-            return;
-        }
-        peer.sent.version += 1;
-        peer.sent.patterns = patterns.clone();
-        let version = peer.sent.version;
-        let mut lists = parts(patterns, wire::encoded_len);
-        if lists.is_empty() {
-            lists.push(Vec::new());
-        }
-        let count = lists.len() as u32;
-        for (patterns, part) in lists.into_iter().zip(0..) {
-            let last = part + 1 == count;
-            let message = Message::Interest(Interest { version, part, last, patterns });
-            self.outbox.send(open.link, &message);
-        }
+    /// The open link of a peer is no more. Gives the keys that were routed to it.
+    pub(super) fn take_routes(&mut self, node: &NodeId) -> Vec<Key> {
+        let routes = self.by_peer.get_mut(node).map(|peer| core::mem::take(&mut peer.routes));
+        routes.unwrap_or_default().into_keys().collect()
     }
 
-    pub(super) fn interest_received(
+    pub(super) fn peers(&self) -> usize {
+        self.by_peer.len()
+    }
+
+    pub(super) fn forget(&mut self, node: &NodeId) {
+        self.by_peer.remove(node);
+    }
+
+    /// What this node wants of a peer with this index, in parts, if that is news on its
+    /// open link.
+    pub(super) fn news_for(&mut self, node: &NodeId, index: &PeerIndex) -> Vec<Interest> {
+        let Some(PeerInterest { sent, .. }) = self.by_peer.get_mut(node) else {
+            return Vec::new();
+        };
+        let patterns = self.patterns.that_match(index);
+        if patterns == sent.patterns {
+            return Vec::new();
+        }
+        sent.version += 1;
+        sent.patterns = patterns.clone();
+        let version = sent.version;
+        wire::in_parts(patterns, |part, last, patterns| Interest { version, part, last, patterns })
+    }
+
+    /// Takes a part of what a peer wants.
+    pub(super) fn take(
         &mut self,
-        link: LinkId,
         node: &NodeId,
         interest: Interest,
-    ) -> Result<(), &'static str> {
-        let Some(peer) = self.peers.get_mut(node) else { return Ok(()) };
-        if !peer.is_member() {
-            return Err("a guest has no interest");
-        }
+        now: Instant,
+    ) -> Result<Taken, &'static str> {
+        let Some(peer) = self.by_peer.get_mut(node) else { return Ok(Taken::Part) };
         if !peer.wants.collect(interest)? {
-            return Ok(());
+            return Ok(Taken::Part);
         }
         let patterns = core::mem::take(&mut peer.wants.partial);
         if patterns.len() > limits::PATTERNS_PER_INTEREST {
             let why = "an interest has at most 1024 patterns".into();
-            let refused = InterestRefused { version: peer.wants.version, why };
-            self.outbox.send(link, &Message::InterestRefused(refused));
-            return Ok(());
+            return Ok(Taken::Refused(InterestRefused { version: peer.wants.version, why }));
         }
         peer.wants.patterns = patterns.into_iter().collect();
-        match peer.rests_until.filter(|until| self.now < *until) {
-            Some(until) => self.timers.set(Timer::Interest(node.clone()), until),
-            None => self.routes_changed(node),
-        }
-        Ok(())
+        let later = peer.rests_until.filter(|until| now < *until);
+        Ok(later.map_or(Taken::Now, Taken::Later))
     }
 
-    /// A peer answered a request: what it wanted before counts from now on at the latest
-    /// (PROTOCOL.md §8.2).
-    pub(super) fn interest_is_due(&mut self, node: &NodeId) {
-        let timer = Timer::Interest(node.clone());
-        if self.timers.is_set(&timer) {
-            self.timers.clear(&timer);
-            self.routes_changed(node);
-        }
-    }
-
-    pub(super) fn interest_refused(&mut self, node: &NodeId, refused: InterestRefused) {
-        let why = String::from(refused.why);
-        self.outbox.event(Event::InterestRefused { node: node.clone(), why });
-    }
-
-    /// Brings the routes to a peer in line with what it wants. If that cost much it is not
-    /// done again for a while, or a peer that wants something else each time could keep this
-    /// node busy with few bytes.
-    pub(super) fn routes_changed(&mut self, node: &NodeId) {
-        let others = self.peers.member_count();
-        let Some(peer) = self.peers.get_mut(node) else { return };
-        let Some(open) = peer.open else { return };
-        let wanted = peer.wants.patterns.keys_of(&self.index);
-        let link = open.link;
-        let (mut changed, mut other_options) = (BTreeSet::new(), 0);
+    /// Brings the routes to a peer in line with what it wants: gives what the application is
+    /// told, and the keys that it began or ceased to want. If that cost much it is not done
+    /// again for a while, or a peer that wants something else each time could keep this node
+    /// busy with few bytes. To be told of a key costs a look at each of the `others`.
+    pub(super) fn reroute(
+        &mut self,
+        node: &NodeId,
+        link: LinkId,
+        own: &LocalIndex,
+        others: usize,
+        now: Instant,
+    ) -> (Vec<Event>, BTreeSet<Key>) {
+        let (mut events, mut changed, mut other_options) = (Vec::new(), BTreeSet::new(), 0);
+        let Some(peer) = self.by_peer.get_mut(node) else { return (events, changed) };
+        let wanted = peer.wants.patterns.keys_of(own);
         for (key, options) in &wanted {
             let (key, options) = (key.clone(), *options);
             match peer.routes.get(&key) {
                 None => {
                     changed.insert(key.clone());
-                    self.outbox.event(Event::RouteAdded { key, link, options });
+                    events.push(Event::RouteAdded { key, link, options });
                 }
                 Some(before) if *before != options => {
                     other_options += 1;
-                    self.outbox.event(Event::RouteChanged { key, link, options });
+                    events.push(Event::RouteChanged { key, link, options });
                 }
                 Some(_) => {}
             }
         }
         for key in peer.routes.keys().filter(|key| !wanted.contains_key(*key)) {
             changed.insert(key.clone());
-            self.outbox.event(Event::RouteRemoved { key: key.clone(), link });
+            events.push(Event::RouteRemoved { key: key.clone(), link });
         }
         peer.routes = wanted;
-        let compared = self.index.len() * peer.wants.patterns.wild_count();
+        let compared = own.len() * peer.wants.patterns.wild_count();
         let work = compared + changed.len() * others + other_options;
         let rest = limits::INTEREST_REST * u32::try_from(work).unwrap_or(u32::MAX);
-        peer.rests_until = (work > limits::INTEREST_WORK).then(|| self.now + rest);
-        self.wanted_changed(&changed);
+        peer.rests_until = (work > limits::INTEREST_WORK).then(|| now + rest);
+        (events, changed)
     }
 
-    /// A key of our own is new: route it to those who wanted it before it was there.
-    pub(super) fn route_new_key(&mut self, key: &Key) {
-        for peer in self.peers.iter_mut() {
-            let Some(open) = peer.open else { continue };
-            let Some(options) = peer.wants.patterns.options_of(key) else { continue };
-            if peer.routes.insert(key.clone(), options).is_none() {
-                let (key, link) = (key.clone(), open.link);
-                self.outbox.event(Event::RouteAdded { key, link, options });
-            }
-        }
-        self.wanted_changed_for(key);
+    /// A key of our own is new. Gives what a peer asks of its route, if it wants the key and
+    /// there was none.
+    pub(super) fn route(&mut self, node: &NodeId, key: &Key) -> Option<InterestOptions> {
+        let peer = self.by_peer.get_mut(node)?;
+        let options = peer.wants.patterns.options_of(key)?;
+        peer.routes.insert(key.clone(), options).is_none().then_some(options)
     }
 
     /// A key of our own is no more: its routes end with it, without a word.
-    pub(super) fn unroute_key(&mut self, key: &Key) {
-        for peer in self.peers.iter_mut() {
+    pub(super) fn unroute(&mut self, key: &Key) {
+        for peer in self.by_peer.values_mut() {
             peer.routes.remove(key);
         }
-        self.interest.wanted.remove(key);
-        self.timers.clear(&Timer::Linger(key.clone()));
+        self.wanted.remove(key);
     }
 
-    /// Looks at own keys for a first or a last interest: those of which somebody began or
-    /// ceased to want.
-    pub(super) fn wanted_changed<'a>(&mut self, keys: impl IntoIterator<Item = &'a Key>) {
-        for key in keys {
-            self.wanted_changed_for(key);
-        }
+    /// Does anybody, here or elsewhere, want this key of ours?
+    pub(super) fn is_wanted(&self, key: &Key) -> bool {
+        self.patterns.matches(key)
+            || self.by_peer.values().any(|peer| peer.routes.contains_key(key))
     }
 
-    fn wanted_changed_for(&mut self, key: &Key) {
-        let linger = Timer::Linger(key.clone());
-        if self.is_wanted(key) {
-            self.timers.clear(&linger);
-            if self.interest.wanted.insert(key.clone()) {
-                self.outbox.event(Event::FirstInterest { key: key.clone() });
-            }
-        } else if self.interest.wanted.contains(key) && !self.timers.is_set(&linger) {
-            self.timers.set(linger, self.now + limits::INTEREST_LINGER);
-        }
+    /// Has the application been told that somebody does?
+    pub(super) fn is_told_wanted(&self, key: &Key) -> bool {
+        self.wanted.contains(key)
     }
 
-    /// Nobody has wanted a key for the linger time.
-    pub(super) fn linger_over(&mut self, key: Key) {
-        if !self.is_wanted(&key) && self.interest.wanted.remove(&key) {
-            self.outbox.event(Event::LastInterest { key });
-        }
+    /// The application is told now, unless it was.
+    pub(super) fn tell_wanted(&mut self, key: &Key) -> bool {
+        self.wanted.insert(key.clone())
     }
 
-    fn is_wanted(&self, key: &Key) -> bool {
-        self.interest.patterns.matches(key)
-            || self.peers.iter().any(|peer| peer.routes.contains_key(key))
+    /// The application is told that nobody does, unless somebody does.
+    pub(super) fn tell_unwanted(&mut self, key: &Key) -> bool {
+        !self.is_wanted(key) && self.wanted.remove(key)
     }
 }

@@ -15,29 +15,12 @@ use serde::Serialize;
 use super::declaration::Declaration;
 use super::errors::{CommandError, DialError, StatsError, StopReason};
 use super::features::Features;
+use super::ids::{DialId, LinkId, SubscriptionId, Ticket};
 use super::key::{Key, KeyExpr};
 use super::message::{LeaveReason, RejectReason, Role};
 use super::names::{Endpoint, Incarnation, NodeId};
 use super::options::InterestOptions;
-use super::time::Instant;
-use super::timers::Timer;
 use super::wire::Skipped;
-
-/// An established pairing of two nodes, as the driver numbers them. Never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct LinkId(pub u64);
-
-/// One attempt to connect, as the core numbers them. Never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct DialId(pub u64);
-
-/// The application's number for a command that wants a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Ticket(pub u64);
-
-/// The application's number for one subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct SubscriptionId(pub u64);
 
 /// What the world tells the control bus.
 #[derive(Clone, Debug)]
@@ -503,6 +486,13 @@ pub struct Match {
     pub declaration: Declaration,
 }
 
+impl Match {
+    /// Brings matches in the order in which they are told: of node and key.
+    pub(super) fn sort(matches: &mut [Self]) {
+        matches.sort_by(|a, b| (&a.node, &a.declaration.key).cmp(&(&b.node, &b.declaration.key)));
+    }
+}
+
 /// A node that did not answer a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
@@ -525,13 +515,4 @@ pub enum MissingReason {
     /// Other nodes know it, this node could not reach it.
     #[error("cannot be reached from here: {0}")]
     Unreachable(String),
-}
-
-/// When to come back, and what for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Deadline {
-    /// When.
-    pub at: Instant,
-    /// What for.
-    pub reason: Timer,
 }

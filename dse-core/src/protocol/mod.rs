@@ -7,23 +7,20 @@
 mod asked;
 mod bus;
 mod census;
-mod clash;
 mod config;
+mod contests;
 mod declaration;
-mod dial;
+mod dials;
 mod directory;
 mod errors;
 mod features;
+mod ids;
 mod index;
 mod interest;
 mod io;
 mod key;
-mod leave;
 pub mod limits;
-mod link_end;
-mod link_table;
 mod links;
-mod membership;
 mod message;
 mod names;
 pub mod numbers;
@@ -33,6 +30,8 @@ mod patterns;
 mod peers;
 mod random;
 mod requests;
+mod stats_requests;
+mod target;
 mod time;
 mod timers;
 mod watchers;
@@ -43,9 +42,10 @@ pub use config::Config;
 pub use declaration::{Declaration, IndexVersion, Kind};
 pub use errors::{CommandError, DialError, StatsError, StopReason};
 pub use features::Features;
+pub use ids::{DialId, LinkId, SubscriptionId, Ticket};
 pub use io::{
-    BeatTurn, Command, Counters, Deadline, DialId, Event, Input, LinkId, Listen, Match, Missing,
-    MissingReason, Output, PeerInfo, PeerStatus, Report, SubscriptionId, Ticket, Watch,
+    BeatTurn, Command, Counters, Event, Input, Listen, Match, Missing, MissingReason, Output,
+    PeerInfo, PeerStatus, Report, Watch,
 };
 pub use key::{Key, KeyExpr};
 pub use message::{
@@ -56,4 +56,4 @@ pub use message::{
 pub use names::{BusId, Endpoint, Incarnation, NameError, NodeId};
 pub use options::{Class, InterestOptions};
 pub use time::Instant;
-pub use timers::Timer;
+pub use timers::{Deadline, Timer};

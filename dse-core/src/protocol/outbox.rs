@@ -3,7 +3,8 @@
 
 use alloc::collections::VecDeque;
 
-use super::io::{Counters, Event, LinkId, Output};
+use super::ids::LinkId;
+use super::io::{Counters, Event, Output};
 use super::message::Message;
 use super::wire;
 

@@ -2,45 +2,29 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use serde::Serialize;
 
-use super::asked::Asked;
 use super::census::Start;
 use super::features::Features;
-use super::index::PeerIndex;
-use super::interest::{SentInterest, Wants};
-use super::io::{LinkId, PeerInfo};
-use super::key::Key;
+use super::ids::LinkId;
+use super::io::PeerInfo;
 use super::message::{Claim, Hello, Member, Role};
 use super::names::{Incarnation, NodeId};
-use super::options::InterestOptions;
 use super::random::fingerprint;
 use super::time::Instant;
 
-/// A peer that is up, or was and is not yet forgotten. Its index and what else
-/// outlives a link stays while it is down, invisible, for a resync (PROTOCOL.md §6.4).
+/// A peer that is up, or was and is not yet forgotten. Changed by [`Peers`] alone.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Peer {
     pub(super) info: PeerInfo,
     pub(super) claim: Claim,
-    /// Changed by [`Peers::open`] and [`Peers::close`] alone.
     pub(super) open: Option<OpenLink>,
     /// When its latest link opened.
     pub(super) opened_at: Instant,
     /// How many of its links in a row fell soon after they had opened.
-    pub(super) brief: u32,
-    pub(super) index: PeerIndex,
-    /// What it wants of us.
-    pub(super) wants: Wants,
-    /// Until then what it wants is not looked at again, for the last look cost much.
-    pub(super) rests_until: Option<Instant>,
-    /// Our keys that are routed to it, on its open link, and what it asks of each route.
-    pub(super) routes: BTreeMap<Key, InterestOptions>,
-    /// What we told it that we want, on its open link.
-    pub(super) sent: SentInterest,
-    /// What we asked it, on its open link.
-    pub(super) asked: Asked,
+    brief: u32,
 }
 
 /// The one link with a peer that is in use.
@@ -52,22 +36,6 @@ pub(super) struct OpenLink {
 }
 
 impl Peer {
-    pub(super) fn new(hello: &Hello, own: Features) -> Self {
-        Self {
-            info: info(hello, own),
-            claim: hello.claim,
-            open: None,
-            opened_at: Instant::ZERO,
-            brief: 0,
-            index: PeerIndex::default(),
-            wants: Wants::default(),
-            rests_until: None,
-            routes: BTreeMap::new(),
-            sent: SentInterest::default(),
-            asked: Asked::default(),
-        }
-    }
-
     /// Is this the same start of the same node? `returned` may change between links, the
     /// role may not: members and guests are counted and told apart from the first link on.
     pub(super) fn is(&self, hello: &Hello) -> bool {
@@ -85,7 +53,7 @@ pub(super) fn same_start(a: Claim, b: Claim) -> bool {
 }
 
 /// What a Hello tells of a peer to a node that has these features.
-pub(super) fn info(hello: &Hello, own: Features) -> PeerInfo {
+fn info(hello: &Hello, own: Features) -> PeerInfo {
     PeerInfo {
         node: hello.node.clone(),
         incarnation: hello.claim.incarnation,
@@ -149,17 +117,51 @@ impl Peers {
         self.by_id.get(node)
     }
 
-    pub(super) fn get_mut(&mut self, node: &NodeId) -> Option<&mut Peer> {
-        self.by_id.get_mut(node)
+    /// Enters a link as the one in use with the node whose Hello this is, in place of another
+    /// start of the node that is not open. Gives the link that was in use before.
+    pub(super) fn open(
+        &mut self,
+        hello: &Hello,
+        own: Features,
+        link: OpenLink,
+        now: Instant,
+    ) -> Option<OpenLink> {
+        let known = self.get(&hello.node).filter(|peer| peer.is(hello));
+        let (before, brief) = known.map_or((None, 0), |peer| (peer.open, peer.brief));
+        if known.is_none() {
+            self.remove(&hello.node);
+            self.roll.members += usize::from(hello.role == Role::Member);
+        }
+        let info = info(hello, own);
+        if before.is_none() {
+            self.roll.opens(&info);
+        }
+        let peer = Peer { info, claim: hello.claim, open: Some(link), opened_at: now, brief };
+        self.by_id.insert(hello.node.clone(), peer);
+        before
     }
 
-    /// Takes a peer that is not open, in place of another start of the same node.
-    pub(super) fn insert(&mut self, peer: Peer) {
-        self.remove(&peer.info.node);
-        self.roll.members += usize::from(peer.is_member());
-        self.by_id.insert(peer.info.node.clone(), peer);
+    /// The link in use with a peer fell. Gives the peer, if it was this link, and how many of
+    /// its links in a row lasted no longer than a `brief` time.
+    pub(super) fn lost(
+        &mut self,
+        node: &NodeId,
+        link: LinkId,
+        now: Instant,
+        brief: Duration,
+    ) -> Option<(PeerInfo, u32)> {
+        let peer = self.by_id.get_mut(node)?;
+        if peer.open.is_none_or(|open| open.link != link) {
+            return None;
+        }
+        let lasted = now.since(peer.opened_at);
+        peer.brief = if lasted < brief { peer.brief.saturating_add(1) } else { 0 };
+        let lost = (peer.info.clone(), peer.brief);
+        self.close(node);
+        Some(lost)
     }
 
+    /// Drops a peer, open or not.
     pub(super) fn remove(&mut self, node: &NodeId) -> Option<Peer> {
         self.close(node);
         let peer = self.by_id.remove(node)?;
@@ -167,18 +169,8 @@ impl Peers {
         Some(peer)
     }
 
-    /// Enters a link as the one in use with a peer; gives the one that was before.
-    pub(super) fn open(&mut self, node: &NodeId, link: OpenLink) -> Option<OpenLink> {
-        let peer = self.by_id.get_mut(node)?;
-        let before = peer.open.replace(link);
-        if before.is_none() {
-            self.roll.opens(&peer.info);
-        }
-        before
-    }
-
     /// The link in use with a peer is so no more.
-    pub(super) fn close(&mut self, node: &NodeId) {
+    fn close(&mut self, node: &NodeId) {
         if let Some(peer) = self.by_id.get_mut(node)
             && peer.open.take().is_some()
         {
@@ -190,8 +182,8 @@ impl Peers {
         self.by_id.values()
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
-        self.by_id.values_mut()
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
     }
 
     /// The link that is open with a node.

@@ -1,24 +1,19 @@
-//! Requests and answers (PROTOCOL.md §7), and the asking for a node's counters.
+//! What this node asks others, and how far they have answered (PROTOCOL.md §7).
 
-use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::{String, ToString as _};
+use alloc::collections::BTreeMap;
+use alloc::string::ToString as _;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use serde::Serialize;
 
-use super::bus::ControlBus;
+use super::asked::Asked;
 use super::declaration::Declaration;
-use super::directory::order;
-use super::errors::StatsError;
-use super::index::parts;
-use super::io::{Event, LinkId, Match, Missing, MissingReason, Report, Ticket};
+use super::ids::Ticket;
+use super::io::{Match, Missing, MissingReason, Report};
 use super::key::KeyExpr;
 use super::limits;
-use super::message::{Answer, MembersRequest, Message, Request, Role, Stats, StatsRequest};
+use super::message::{Answer, Request};
 use super::names::{Incarnation, NodeId};
-use super::timers::Timer;
 use super::wire;
 
 /// What this node has asked and not yet told its application.
@@ -26,7 +21,8 @@ use super::wire;
 pub(super) struct Requests {
     last: u64,
     by_id: BTreeMap<u64, Outstanding>,
-    stats: BTreeMap<u64, StatsAsk>,
+    /// What each peer was asked on its open link.
+    asked: BTreeMap<NodeId, Asked>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -68,13 +64,6 @@ enum Pull {
     Failed,
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct StatsAsk {
-    ticket: Ticket,
-    node: NodeId,
-    asked: bool,
-}
-
 impl Ask {
     fn new(state: AskState) -> Self {
         let declarations = Vec::new();
@@ -87,97 +76,100 @@ impl Ask {
 }
 
 impl Requests {
-    fn next_id(&mut self) -> u64 {
+    /// A number for a request of any kind.
+    pub(super) fn next_id(&mut self) -> u64 {
         self.last += 1;
         self.last
     }
-}
 
-impl ControlBus {
-    /// Asks all open members, and waits for those that are about to open.
-    pub(super) fn request(&mut self, ticket: Ticket, keys: KeyExpr, timeout: Duration) {
-        // What was declared before the request is known before its answer.
-        self.announce();
-        let id = self.requests.next_id();
-        let coming = self.dials.coming().map(|node| (node.clone(), Ask::new(AskState::Unreached)));
-        let asks = coming.collect();
-        let outstanding = Outstanding { ticket, keys, asks, pulls: BTreeMap::new() };
-        self.requests.by_id.insert(id, outstanding);
-        self.timers.set(Timer::Request(ticket), self.now + timeout);
-        let open: Vec<(NodeId, LinkId)> =
-            self.peers.open_members().map(|(peer, link)| (peer.info.node.clone(), link)).collect();
-        for (node, link) in open {
-            self.ask(id, link, &node);
-        }
+    /// A request begins. Those that are `coming` are waited for.
+    pub(super) fn begin<'a>(
+        &mut self,
+        ticket: Ticket,
+        keys: KeyExpr,
+        coming: impl Iterator<Item = &'a NodeId>,
+    ) -> u64 {
+        let id = self.next_id();
+        let asks = coming.map(|node| (node.clone(), Ask::new(AskState::Unreached))).collect();
+        self.by_id.insert(id, Outstanding { ticket, keys, asks, pulls: BTreeMap::new() });
+        id
     }
 
-    /// Asks a peer, at once or when it has answered others (PROTOCOL.md §7.1).
-    fn ask(&mut self, id: u64, link: LinkId, node: &NodeId) {
-        let Some(outstanding) = self.requests.by_id.get_mut(&id) else { return };
-        let Some(peer) = self.peers.get_mut(node) else { return };
-        let incarnation = Some(peer.info.incarnation);
+    /// The requests that are not over, in order.
+    pub(super) fn ids(&self) -> Vec<u64> {
+        self.by_id.keys().copied().collect()
+    }
+
+    pub(super) fn id_of(&self, ticket: Ticket) -> Option<u64> {
+        self.by_id.iter().find(|(_, o)| o.ticket == ticket).map(|(id, _)| *id)
+    }
+
+    pub(super) fn keys(&self, id: u64) -> Option<&KeyExpr> {
+        self.by_id.get(&id).map(|outstanding| &outstanding.keys)
+    }
+
+    /// A link with a peer opened: what was asked on the one before is not awaited any more.
+    pub(super) fn link_opened(&mut self, node: &NodeId) {
+        self.asked.insert(node.clone(), Asked::default());
+    }
+
+    pub(super) fn peers(&self) -> usize {
+        self.asked.len()
+    }
+
+    pub(super) fn forget(&mut self, node: &NodeId) {
+        self.asked.remove(node);
+    }
+
+    /// Asks a peer: gives what is to be sent, unless the peer has others to answer first
+    /// (PROTOCOL.md §7.1).
+    pub(super) fn ask(
+        &mut self,
+        id: u64,
+        node: &NodeId,
+        incarnation: Incarnation,
+    ) -> Option<Request> {
+        let outstanding = self.by_id.get_mut(&id)?;
+        let asked = self.asked.get_mut(node)?;
         let ask =
             outstanding.asks.entry(node.clone()).or_insert_with(|| Ask::new(AskState::Unreached));
+        let incarnation = Some(incarnation);
         if ask.state == AskState::Answered && ask.incarnation == incarnation {
-            return;
+            return None;
         }
         *ask = Ask { incarnation, ..Ask::new(AskState::Held) };
-        if peer.asked.ask(id) {
-            self.send_request(id, link, node);
-        }
+        if asked.ask(id) { self.send_now(id, node) } else { None }
     }
 
-    fn send_request(&mut self, id: u64, link: LinkId, node: &NodeId) {
-        let Some(outstanding) = self.requests.by_id.get_mut(&id) else { return };
+    fn send_now(&mut self, id: u64, node: &NodeId) -> Option<Request> {
+        let outstanding = self.by_id.get_mut(&id)?;
         if let Some(ask) = outstanding.asks.get_mut(node) {
             ask.state = AskState::Asked;
         }
-        let request = Request { request: id, keys: outstanding.keys.clone() };
-        self.outbox.send(link, &Message::Request(request));
+        Some(Request { request: id, keys: outstanding.keys.clone() })
     }
 
-    /// A peer has answered a request, in time or not: the next may go out.
-    fn request_answered(&mut self, id: u64, link: LinkId, node: &NodeId) {
-        if self.peers.get(node).is_some_and(|peer| peer.asked.awaits(id)) {
-            self.interest_is_due(node);
-        }
-        let Some(peer) = self.peers.get_mut(node) else { return };
-        if let Some(next) = peer.asked.answered(id) {
-            self.send_request(next, link, node);
-        }
+    /// Is the peer's answer to this one awaited, in time or not?
+    pub(super) fn awaits(&self, id: u64, node: &NodeId) -> bool {
+        self.asked.get(node).is_some_and(|asked| asked.awaits(id))
     }
 
-    /// A link opened: whoever is behind it is asked what is still being asked.
-    pub(super) fn request_opened(&mut self, link: LinkId, node: &NodeId) {
-        if self.peers.get(node).is_none_or(|peer| !peer.is_member()) {
-            return;
-        }
-        let ids: Vec<u64> = self.requests.by_id.keys().copied().collect();
-        for id in ids {
-            self.ask(id, link, node);
-            self.pull_again(id, link, node);
-        }
-        for (request, ask) in &mut self.requests.stats {
-            if ask.node == *node {
-                ask.asked = true;
-                let message = Message::StatsRequest(StatsRequest { request: *request });
-                self.outbox.send(link, &message);
-            }
-        }
+    /// A peer has answered a request, in time or not: gives the next that is to be sent.
+    pub(super) fn answered(&mut self, id: u64, node: &NodeId) -> Option<Request> {
+        let next = self.asked.get_mut(node)?.answered(id)?;
+        self.send_now(next, node)
     }
 
-    /// A link was replaced: a list that was asked for on the one before will not come there.
-    fn pull_again(&mut self, id: u64, link: LinkId, node: &NodeId) {
-        let Some(outstanding) = self.requests.by_id.get(&id) else { return };
-        if outstanding.pulls.values().any(|(asked, pull)| asked == node && *pull == Pull::Asked) {
-            let message = Message::MembersRequest(MembersRequest { request: id });
-            self.outbox.send(link, &message);
-        }
+    /// Was a peer asked for its members, and has not told them all?
+    pub(super) fn is_pulling(&self, id: u64, node: &NodeId) -> bool {
+        self.by_id.get(&id).is_some_and(|outstanding| {
+            outstanding.pulls.values().any(|(asked, pull)| asked == node && *pull == Pull::Asked)
+        })
     }
 
     /// A member was listed that this node is about to dial.
-    pub(super) fn request_expects(&mut self, node: &NodeId) {
-        for outstanding in self.requests.by_id.values_mut() {
+    pub(super) fn expects(&mut self, node: &NodeId) {
+        for outstanding in self.by_id.values_mut() {
             // Peers may list names without end. What a report misses then is told by the
             // names that it has.
             let full = outstanding.asks.len() >= limits::PEERS_PER_BUS * 2;
@@ -192,19 +184,20 @@ impl ControlBus {
         }
     }
 
-    pub(super) fn request_unreachable(&mut self, node: &NodeId, why: String) {
-        for outstanding in self.requests.by_id.values_mut() {
+    /// A node that has not been reached cannot be for now.
+    pub(super) fn unreachable(&mut self, node: &NodeId, why: &str) {
+        for outstanding in self.by_id.values_mut() {
             if let Some(ask) = outstanding.asks.get_mut(node)
                 && ask.state == AskState::Unreached
             {
-                ask.state = AskState::Missing(MissingReason::Unreachable(why.clone()));
+                ask.state = AskState::Missing(MissingReason::Unreachable(why.into()));
             }
         }
     }
 
     /// An open link with a node fell.
-    pub(super) fn request_lost(&mut self, node: &NodeId, error: &str) {
-        for outstanding in self.requests.by_id.values_mut() {
+    pub(super) fn lost(&mut self, node: &NodeId, error: &str) {
+        for outstanding in self.by_id.values_mut() {
             if let Some(ask) = outstanding.asks.get_mut(node)
                 && matches!(ask.state, AskState::Held | AskState::Asked)
             {
@@ -216,57 +209,25 @@ impl ControlBus {
                 }
             }
         }
-        let fallen = self.requests.stats.iter().filter(|(_, ask)| ask.asked && ask.node == *node);
-        let fallen: Vec<u64> = fallen.map(|(id, _)| *id).collect();
-        for id in fallen {
-            self.stats_over(id, Err(StatsError::NoAnswer(node.clone())));
-        }
     }
 
     /// A node left: it is not there to answer, and not missed.
-    pub(super) fn request_left(&mut self, node: &NodeId) {
-        for outstanding in self.requests.by_id.values_mut() {
+    pub(super) fn left(&mut self, node: &NodeId) {
+        for outstanding in self.by_id.values_mut() {
             if outstanding.asks.get(node).is_some_and(Ask::is_pending) {
                 outstanding.asks.remove(node);
             }
         }
     }
 
-    pub(super) fn request_received(&mut self, link: LinkId, asked: &Request) {
-        let own = (self.config.role == Role::Member)
-            .then_some((&self.config.node, self.config.incarnation));
-        let membership = self.peers.membership(own);
-        let matching = self.index.iter().filter(|d| asked.keys.matches(&d.key)).cloned();
-        let mut lists = parts(matching, wire::encoded_len);
-        if lists.is_empty() {
-            lists.push(Vec::new());
-        }
-        let count = lists.len() as u32;
-        for (declarations, part) in lists.into_iter().zip(0..) {
-            let last = part + 1 == count;
-            let request = asked.request;
-            let answer = Answer { request, part, last, membership, declarations };
-            self.outbox.send(link, &Message::Answer(answer));
-        }
-    }
-
-    pub(super) fn answer_received(
+    /// Takes a part of an answer.
+    pub(super) fn take_answer(
         &mut self,
-        link: LinkId,
         node: &NodeId,
         answer: Answer,
     ) -> Result<(), &'static str> {
-        let (request, last) = (answer.request, answer.last);
-        self.take_answer(node, answer)?;
-        if last {
-            self.request_answered(request, link, node);
-        }
-        Ok(())
-    }
-
-    fn take_answer(&mut self, node: &NodeId, answer: Answer) -> Result<(), &'static str> {
         // An answer that comes after the deadline is nobody's fault.
-        let Some(outstanding) = self.requests.by_id.get_mut(&answer.request) else { return Ok(()) };
+        let Some(outstanding) = self.by_id.get_mut(&answer.request) else { return Ok(()) };
         let asked = outstanding.asks.get_mut(node).filter(|ask| ask.state == AskState::Asked);
         let Some(ask) = asked else { return Err("an answer came that was not asked for") };
         if answer.part != ask.parts {
@@ -290,8 +251,9 @@ impl ControlBus {
         Ok(())
     }
 
-    pub(super) fn members_pulled(&mut self, request: u64, from: &NodeId, last: bool) {
-        let Some(outstanding) = self.requests.by_id.get_mut(&request) else { return };
+    /// A list of members came that was asked for, up to its last part or not.
+    pub(super) fn members_came(&mut self, id: u64, from: &NodeId, last: bool) {
+        let Some(outstanding) = self.by_id.get_mut(&id) else { return };
         for (asked, pull) in outstanding.pulls.values_mut() {
             if asked == from && last {
                 *pull = Pull::Came;
@@ -299,71 +261,60 @@ impl ControlBus {
         }
     }
 
-    /// Ends the requests that are answered as far as they will be. Called after each
-    /// input.
-    pub(super) fn settle_requests(&mut self) {
-        let ids: Vec<u64> = self.requests.by_id.keys().copied().collect();
-        for id in ids {
-            if let Some(agreed) = self.settled(id) {
-                self.request_over(id, agreed);
-            }
-        }
-        self.settle_stats();
+    /// Is there somebody whose word is still awaited?
+    pub(super) fn is_pending(&self, id: u64) -> bool {
+        self.by_id.get(&id).is_some_and(|outstanding| {
+            outstanding.pulls.values().any(|(_, pull)| *pull == Pull::Asked)
+                || outstanding.asks.values().any(Ask::is_pending)
+        })
     }
 
-    /// Is there nothing left to wait for? If so, do all agree on who the members are?
-    fn settled(&mut self, id: u64) -> Option<bool> {
-        let outstanding = self.requests.by_id.get(&id)?;
-        let pulling = outstanding.pulls.values().any(|(_, pull)| *pull == Pull::Asked);
-        if pulling || outstanding.asks.values().any(Ask::is_pending) {
-            return None;
-        }
-        if self.peers.open_members().next().is_none() {
-            return (!self.dials.active()).then(|| self.dials.none());
-        }
-        if self.dials.first_attempts() || self.pull_members(id) {
-            return None;
-        }
-        let outstanding = self.requests.by_id.get(&id)?;
-        Some(outstanding.pulls.values().all(|(_, pull)| *pull == Pull::Came))
-    }
-
-    /// Asks one node of each membership that differs from ours for its members. Whoever
-    /// we did not know is then dialled and asked (PROTOCOL.md §7.2).
-    fn pull_members(&mut self, id: u64) -> bool {
-        let own = (self.config.role == Role::Member)
-            .then_some((&self.config.node, self.config.incarnation));
-        let membership = self.peers.membership(own);
-        let Some(outstanding) = self.requests.by_id.get_mut(&id) else { return false };
-        let mut asked = false;
+    /// Of each membership that differs from ours one node is to be asked for its members:
+    /// gives those of them that are open (PROTOCOL.md §7.2).
+    pub(super) fn pull(
+        &mut self,
+        id: u64,
+        membership: u64,
+        is_open: impl Fn(&NodeId) -> bool,
+    ) -> Vec<NodeId> {
+        let mut pulled = Vec::new();
+        let Some(outstanding) = self.by_id.get_mut(&id) else { return pulled };
         for (node, ask) in &outstanding.asks {
             let differs = ask.state == AskState::Answered && ask.membership != membership;
             if !differs || outstanding.pulls.contains_key(&ask.membership) {
                 continue;
             }
-            let link = self.peers.link_of(node);
-            let pull = if link.is_some() { Pull::Asked } else { Pull::Failed };
+            let open = is_open(node);
+            let pull = if open { Pull::Asked } else { Pull::Failed };
             outstanding.pulls.insert(ask.membership, (node.clone(), pull));
-            if let Some(link) = link {
-                let message = Message::MembersRequest(MembersRequest { request: id });
-                self.outbox.send(link, &message);
-                asked = true;
+            if open {
+                pulled.push(node.clone());
             }
         }
-        asked
+        pulled
     }
 
-    fn request_over(&mut self, id: u64, agreed: bool) {
-        let Some(outstanding) = self.requests.by_id.remove(&id) else { return };
-        self.timers.clear(&Timer::Request(outstanding.ticket));
-        let mut report = Report {
-            matches: self.own_matches(&outstanding.keys),
-            expected: outstanding.asks.len(),
-            ..Report::default()
-        };
+    /// Has the list behind each membership that differs from ours come?
+    pub(super) fn all_agree(&self, id: u64) -> bool {
+        self.by_id.get(&id).is_none_or(|outstanding| {
+            outstanding.pulls.values().all(|(_, pull)| *pull == Pull::Came)
+        })
+    }
+
+    /// A request is over, with these matches of our own. Gives its report; it is complete if
+    /// all `agreed` on who the members are.
+    pub(super) fn over(
+        &mut self,
+        id: u64,
+        own: Vec<Match>,
+        agreed: bool,
+    ) -> Option<(Ticket, Report)> {
+        let outstanding = self.by_id.remove(&id)?;
+        let mut report =
+            Report { matches: own, expected: outstanding.asks.len(), ..Report::default() };
         for (node, ask) in outstanding.asks {
-            if let Some(peer) = self.peers.get_mut(&node) {
-                peer.asked.over(id);
+            if let Some(asked) = self.asked.get_mut(&node) {
+                asked.over(id);
             }
             let reason = match ask.state {
                 AskState::Answered => {
@@ -385,98 +336,8 @@ impl ControlBus {
             };
             report.missing.push(Missing { node, reason });
         }
-        report.matches.sort_by(|a, b| order(a).cmp(&order(b)));
+        Match::sort(&mut report.matches);
         report.complete = agreed && report.missing.is_empty();
-        self.outbox.event(Event::Answered { ticket: outstanding.ticket, report });
-    }
-
-    /// A deadline of the application's is reached.
-    pub(super) fn request_timeout(&mut self, ticket: Ticket) {
-        let found = self.requests.by_id.iter().find(|(_, o)| o.ticket == ticket);
-        if let Some((id, _)) = found {
-            return self.request_over(*id, false);
-        }
-        let found = self.requests.stats.iter().find(|(_, ask)| ask.ticket == ticket);
-        if let Some((id, ask)) = found {
-            let node = ask.node.clone();
-            let asked = ask.asked;
-            let error =
-                if asked { StatsError::NoAnswer(node) } else { StatsError::UnknownNode(node) };
-            self.stats_over(*id, Err(error));
-        }
-    }
-
-    /// This node leaves: all that is still asked ends as it stands.
-    pub(super) fn end_requests(&mut self) {
-        for id in self.requests.by_id.keys().copied().collect::<Vec<u64>>() {
-            self.request_over(id, false);
-        }
-        for id in self.requests.stats.keys().copied().collect::<Vec<u64>>() {
-            self.stats_over(id, Err(StatsError::Stopped));
-        }
-    }
-
-    pub(super) fn request_stats(&mut self, ticket: Ticket, node: NodeId, timeout: Duration) {
-        let id = self.requests.next_id();
-        let link = self.peers.link_of(&node);
-        if let Some(link) = link {
-            let message = Message::StatsRequest(StatsRequest { request: id });
-            self.outbox.send(link, &message);
-        }
-        self.timers.set(Timer::Request(ticket), self.now + timeout);
-        self.requests.stats.insert(id, StatsAsk { ticket, node, asked: link.is_some() });
-    }
-
-    /// A node that is neither here nor about to be is unknown.
-    fn settle_stats(&mut self) {
-        if self.requests.stats.values().all(|ask| ask.asked) {
-            return;
-        }
-        let linked = self.peers.open_members().next().is_some();
-        let coming =
-            self.dials.first_attempts() || self.dials.joining() || (!linked && self.dials.active());
-        if coming {
-            return;
-        }
-        let unknown: BTreeSet<u64> =
-            self.requests.stats.iter().filter(|(_, ask)| !ask.asked).map(|(id, _)| *id).collect();
-        for id in unknown {
-            if let Some(node) = self.requests.stats.get(&id).map(|ask| ask.node.clone()) {
-                self.stats_over(id, Err(StatsError::UnknownNode(node)));
-            }
-        }
-    }
-
-    fn stats_over(&mut self, id: u64, result: Result<Vec<(Box<str>, u64)>, StatsError>) {
-        if let Some(ask) = self.requests.stats.remove(&id) {
-            self.timers.clear(&Timer::Request(ask.ticket));
-            self.outbox.event(Event::StatsReceived { ticket: ask.ticket, result });
-        }
-    }
-
-    pub(super) fn stats_received(
-        &mut self,
-        node: &NodeId,
-        stats: Stats,
-    ) -> Result<(), &'static str> {
-        if stats.counters.len() > limits::STATS_COUNTERS {
-            return Err("there are more counters than a node may tell");
-        }
-        if self.requests.stats.get(&stats.request).is_some_and(|ask| ask.node == *node) {
-            self.stats_over(stats.request, Ok(stats.counters));
-        }
-        Ok(())
-    }
-
-    pub(super) fn send_stats(
-        &mut self,
-        link: LinkId,
-        request: u64,
-        mut counters: Vec<(Box<str>, u64)>,
-    ) {
-        counters.truncate(limits::STATS_COUNTERS);
-        if self.node_on(link).is_some() {
-            self.outbox.send(link, &Message::Stats(Stats { request, counters }));
-        }
+        Some((outstanding.ticket, report))
     }
 }

@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::io::{Deadline, DialId, LinkId, Ticket};
+use super::ids::{DialId, LinkId, Ticket};
 use super::key::Key;
 use super::names::NodeId;
 use super::time::Instant;
@@ -28,6 +28,15 @@ pub enum Timer {
     Linger(Key),
     /// Leaving has taken long enough.
     Leave,
+}
+
+/// When to come back, and what for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline {
+    /// When.
+    pub at: Instant,
+    /// What for.
+    pub reason: Timer,
 }
 
 /// The timers that are armed: each at most once.

@@ -1,13 +1,12 @@
-//! Who watches whom closely, and what follows from a death (PROTOCOL.md §10.1, §10.2).
+//! Who watches whom closely (PROTOCOL.md §10.1).
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::bus::{ControlBus, Phase};
-use super::io::{BeatTurn, LinkId, Listen, Output, PeerInfo, Watch};
+use super::io::{BeatTurn, Listen, PeerInfo, Watch};
 use super::limits;
-use super::message::{Message, Role, Suspect};
-use super::names::{Incarnation, NodeId};
+use super::message::Role;
+use super::names::NodeId;
 use super::random::{place, score};
 
 /// The members that this node has open, itself included, each with those who watch it.
@@ -34,11 +33,11 @@ struct Rank {
 
 /// What follows from a member that is gone.
 #[derive(Debug, Default)]
-struct Left {
+pub(super) struct Left {
     /// Whom it watched.
-    watched: Vec<NodeId>,
+    pub(super) watched: Vec<NodeId>,
     /// Whose links are watched in another way because of it.
-    changed: Vec<NodeId>,
+    pub(super) changed: Vec<NodeId>,
 }
 
 impl Seat {
@@ -112,7 +111,7 @@ impl Watchers {
     }
 
     /// A member goes.
-    fn leave(&mut self, node: &NodeId, me: &NodeId) -> Left {
+    pub(super) fn leave(&mut self, node: &NodeId, me: &NodeId) -> Left {
         let Some(gone) = self.seats.remove(node) else { return Left::default() };
         let places: Vec<u64> = self.seats.values().map(|seat| seat.place).collect();
         let before = self.seat_of(me);
@@ -140,7 +139,7 @@ impl Watchers {
     }
 
     /// Is `node` one of the watchers of `of`?
-    fn watches(&self, node: &NodeId, of: &NodeId) -> bool {
+    pub(super) fn watches(&self, node: &NodeId, of: &NodeId) -> bool {
         self.seats.get(of).is_some_and(|seat| seat.is_watched_by(place(node)))
     }
 
@@ -148,77 +147,18 @@ impl Watchers {
     fn turn(&self, node: &NodeId, of: &NodeId) -> Option<BeatTurn> {
         self.seats.get(of)?.turn_of(place(node))
     }
-}
-
-impl ControlBus {
-    /// A member has an open link now and had none before.
-    pub(super) fn watch_with(&mut self, node: &NodeId) {
-        if self.config.role == Role::Guest {
-            return;
-        }
-        let changed = self.watchers.join(node, &self.config.node);
-        self.watch_anew(&changed);
-    }
-
-    /// How this node watches a peer. A guest watches nobody closely, and no member watches
-    /// a guest for others.
-    pub(super) fn watch_of(&self, peer: &PeerInfo) -> Watch {
-        let (me, node) = (&self.config.node, &peer.node);
+    /// How `me` watches a peer. A guest watches nobody closely, and no member watches a
+    /// guest for others.
+    pub(super) fn watch_of(&self, peer: &PeerInfo, me: &NodeId) -> Watch {
+        let node = &peer.node;
         let listen = if peer.role == Role::Guest {
             Listen::Alone
-        } else if self.watchers.watches(me, node) {
+        } else if self.watches(me, node) {
             Listen::Close
         } else {
             Listen::Lazy
         };
-        Watch { listen, beats: self.watchers.turn(node, me) }
-    }
-
-    fn watch_anew(&mut self, changed: &[NodeId]) {
-        for node in changed {
-            let Some(peer) = self.peers.get(node) else { continue };
-            let Some(open) = peer.open else { continue };
-            let watch = self.watch_of(&peer.info);
-            self.outbox.push(Output::Watch { link: open.link, watch });
-        }
-    }
-
-    /// A member has no open link any more: others watch whom it watched. Gives their
-    /// links.
-    pub(super) fn watch_without(&mut self, node: &NodeId) -> Vec<LinkId> {
-        let Left { watched, changed } = self.watchers.leave(node, &self.config.node);
-        self.watch_anew(&changed);
-        watched.iter().filter_map(|other| self.peers.link_of(other)).collect()
-    }
-
-    /// A member is gone without a word. Its watchers tell the others, and everybody looks
-    /// after those whom it watched, who may have died with it.
-    pub(super) fn member_died(&mut self, node: &NodeId, incarnation: Incarnation) {
-        let watched = self.watchers.watches(&self.config.node, node);
-        let left_alone = self.watch_without(node);
-        if self.phase != Phase::Running {
-            return;
-        }
-        if watched {
-            let message = Message::Suspect(Suspect { node: node.clone(), incarnation });
-            let members: Vec<LinkId> = self.peers.open_members().map(|(_, link)| link).collect();
-            for link in members {
-                self.outbox.send(link, &message);
-            }
-        }
-        for link in left_alone {
-            self.outbox.push(Output::Probe { link });
-        }
-    }
-
-    /// A peer lost its link with a node that it watches. Only this node's own link says
-    /// whether the node is down for this one.
-    pub(super) fn suspected(&mut self, suspect: &Suspect) {
-        let Some(peer) = self.peers.get(&suspect.node) else { return };
-        let open = peer.open.filter(|_| peer.info.incarnation == suspect.incarnation);
-        if let Some(open) = open {
-            self.outbox.push(Output::Probe { link: open.link });
-        }
+        Watch { listen, beats: self.turn(node, me) }
     }
 }
 

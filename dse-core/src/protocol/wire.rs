@@ -216,6 +216,38 @@ pub fn encoded_len<T: Item>(item: &T) -> usize {
     to.len()
 }
 
+/// Cuts a list so that no part is longer than [`limits::PART_BYTES`] on the wire.
+pub(super) fn parts<T: Item>(items: impl IntoIterator<Item = T>) -> Vec<Vec<T>> {
+    let mut parts: Vec<Vec<T>> = Vec::new();
+    let mut room = 0;
+    for item in items {
+        let bytes = encoded_len(&item);
+        match parts.last_mut() {
+            Some(part) if bytes <= room => part.push(item),
+            _ => {
+                parts.push(alloc::vec![item]);
+                room = limits::PART_BYTES;
+            }
+        }
+        room = room.saturating_sub(bytes);
+    }
+    parts
+}
+
+/// A list in as many messages as it takes, at least one. Each is made of its number, whether
+/// it is the last, and its part.
+pub(super) fn in_parts<T: Item, M>(
+    items: impl IntoIterator<Item = T>,
+    message: impl Fn(u32, bool, Vec<T>) -> M,
+) -> Vec<M> {
+    let mut parts = parts(items);
+    if parts.is_empty() {
+        parts.push(Vec::new());
+    }
+    let count = parts.len() as u32;
+    (0..).zip(parts).map(|(number, part)| message(number, number + 1 == count, part)).collect()
+}
+
 /// The length that a value without lists takes on the wire, in bytes.
 pub fn plain_len<T: Serialize>(value: &T) -> usize {
     let mut to = Writer::default();

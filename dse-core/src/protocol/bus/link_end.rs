@@ -1,16 +1,12 @@
 //! How links end (PROTOCOL.md §2.2, §4): refused, at fault, fallen or left.
 
 use alloc::string::{String, ToString as _};
-use alloc::vec::Vec;
 
-use super::bus::ControlBus;
-use super::errors::DialError;
-use super::index::PeerIndex;
-use super::io::{Event, LinkId, Output};
-use super::limits;
-use super::links::{Link, LinkStage};
-use super::message::{Message, Reject, RejectReason};
-use super::timers::Timer;
+use super::ControlBus;
+use crate::protocol::links::{Link, LinkStage};
+use crate::protocol::{
+    DialError, Event, LinkId, Message, Output, Reject, RejectReason, Timer, limits,
+};
 
 impl ControlBus {
     pub(super) fn reject_received(
@@ -18,11 +14,11 @@ impl ControlBus {
         id: LinkId,
         reject: Reject,
     ) -> Result<(), &'static str> {
-        let Some(link) = self.links.get(&id) else { return Ok(()) };
+        let Some(link) = self.links.get(id) else { return Ok(()) };
         if reject.echo != link.nonce {
             return Err("a Reject does not echo the nonce of the Hello");
         }
-        let opening = matches!(link.stage, LinkStage::Greeting | LinkStage::Greeted { .. });
+        let opening = link.is_opening();
         match &reject.reason {
             RejectReason::Clash { winner } => {
                 let winner = winner.clone();
@@ -32,7 +28,7 @@ impl ControlBus {
             }
             RejectReason::Yourself => {
                 if let Some(target) = link.target.clone() {
-                    self.dial_met_myself(&target);
+                    self.dial(|dials, _| dials.met_myself(&target));
                 }
             }
             RejectReason::Leaving => {
@@ -53,7 +49,7 @@ impl ControlBus {
     /// The peer broke the protocol: say so, close the link, keep nothing it said in doubt.
     pub(super) fn fault(&mut self, id: LinkId, fault: &str) {
         self.outbox.counters.faults += 1;
-        let Some(link) = self.links.get(&id) else { return };
+        let Some(link) = self.links.get(id) else { return };
         let (node, echo) = match &link.stage {
             LinkStage::Greeting => (None, None),
             LinkStage::Greeted { hello, .. } => (Some(hello.node.clone()), Some(hello.link_nonce)),
@@ -69,9 +65,8 @@ impl ControlBus {
         }
         // Before the link closes, for another one of the peer may open then. A link that is
         // not open has said nothing of the index, and anybody can claim an id on it.
-        let open = self.node_on(id).cloned();
-        if let Some(peer) = open.and_then(|node| self.peers.get_mut(&node)) {
-            peer.index = PeerIndex::default();
+        if let Some(node) = self.links.node_on(id) {
+            self.directory.doubt(node);
         }
         self.outbox.event(Event::PeerRefused { link: id, node, reason });
         self.close_any(id, &alloc::format!("it broke the protocol: {fault}"));
@@ -79,13 +74,13 @@ impl ControlBus {
 
     /// A link fell by itself.
     pub(super) fn link_down(&mut self, id: LinkId, error: &str) {
-        let Some(link) = self.links.remove(&id) else { return };
+        let Some(link) = self.links.remove(id) else { return };
         self.link_removed(id, link, error);
     }
 
     /// Closes a link in whatever stage it is, as if it had fallen.
     pub(super) fn close_any(&mut self, id: LinkId, error: &str) {
-        if let Some(link) = self.links.remove(&id) {
+        if let Some(link) = self.links.remove(id) {
             self.outbox.push(Output::Disconnect { link: id });
             self.link_removed(id, link, error);
         }
@@ -94,10 +89,7 @@ impl ControlBus {
     /// Gives up all links in mid-handshake, and takes them away before it ends any: the end
     /// of one lets another of its peer go on.
     pub(super) fn close_handshakes(&mut self, error: &str) {
-        let opening: Vec<LinkId> = self.links_in_handshake().collect();
-        let opening: Vec<(LinkId, Link)> =
-            opening.into_iter().filter_map(|id| Some((id, self.links.remove(&id)?))).collect();
-        for (id, link) in opening {
+        for (id, link) in self.links.take_opening() {
             self.outbox.push(Output::Disconnect { link: id });
             self.link_removed(id, link, error);
         }
@@ -122,7 +114,7 @@ impl ControlBus {
 
     /// Closes a link that did not open.
     pub(super) fn close_handshake(&mut self, id: LinkId, error: DialError) {
-        if let Some(link) = self.links.remove(&id) {
+        if let Some(link) = self.links.remove(id) {
             self.outbox.push(Output::Disconnect { link: id });
             self.timers.clear(&Timer::Handshake(id));
             self.handshake_over(id, link, error);
@@ -136,7 +128,7 @@ impl ControlBus {
             self.dial_fell(&target, id, error);
         }
         if let Some(node) = node {
-            self.contest_link_gone(&node, id);
+            self.contests.link_gone(&node, id);
             self.reconsider(&node);
         }
     }

@@ -1,45 +1,93 @@
-//! Peers that come and go (PROTOCOL.md §4.4 to §4.6).
+//! Peers that come and go (PROTOCOL.md §4.4 to §4.6). What happens to a peer is handed to
+//! the components here, in one order for each: it opened, was lost, left, is forgotten.
 
-use alloc::collections::BTreeMap;
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
-use super::bus::{ControlBus, Phase};
-use super::dial::Target;
-use super::io::{Event, LinkId, Output, PeerStatus};
-use super::key::Key;
-use super::limits;
-use super::links::{Link, LinkStage};
-use super::message::{Hello, LeaveReason, Members, MembersRequest, Role};
-use super::names::NodeId;
-use super::options::InterestOptions;
-use super::peers::Peer;
-use super::timers::Timer;
+use super::{ControlBus, Phase};
+use crate::protocol::peers::{OpenLink, Peer};
+use crate::protocol::target::Target;
+use crate::protocol::{
+    Event, Hello, Key, LeaveReason, LinkId, Members, MembersRequest, NodeId, Output, PeerStatus,
+    Role, Timer, limits,
+};
 
 impl ControlBus {
+    /// Both Opens are there: the link is in use, in place of one that was before.
+    pub(super) fn peer_opened(&mut self, id: LinkId) {
+        // What waits to be announced goes to the others now, so that a snapshot and its
+        // version agree.
+        self.announce();
+        let Some((hello, open)) = self.links.open(id) else { return };
+        let node = hello.node.clone();
+        self.timers.clear(&Timer::Handshake(id));
+        self.timers.clear(&Timer::Forget(node.clone()));
+        let (replaced, routes) = self.install_peer(id, &hello);
+        self.dial(|dials, _| dials.opened(id, &node));
+
+        let Some(peer) = self.peers.get(&node) else { return };
+        let info = peer.info.clone();
+        if replaced.is_none() && info.role == Role::Member {
+            self.watch_with(&node);
+        }
+        let watch = self.watchers.watch_of(&info, &self.config.node);
+        self.outbox.push(Output::Watch { link: id, watch });
+        self.outbox.event(Event::LinkOpened { link: id, peer: info.clone() });
+        if let Some(old) = replaced {
+            self.links.remove(old);
+            self.outbox.push(Output::Disconnect { link: old });
+            self.outbox.event(Event::LinkClosed { link: old, node: node.clone() });
+            self.link_over(old, &node);
+        } else if info.role == Role::Member {
+            self.outbox.event(Event::NodeUp { peer: info });
+            self.declared_events(&node);
+        }
+        self.tell_members(id, &node, &open);
+        self.sync_index(id, &node, open.known);
+        self.send_interest(&node);
+        self.request_opened(id, &node);
+        self.wanted_changed(&routes);
+        self.reconsider(&node);
+    }
+
+    /// Enters a link as the peer's; gives the link that it replaces, and the keys that were
+    /// routed to that one.
+    fn install_peer(&mut self, id: LinkId, hello: &Hello) -> (Option<LinkId>, Vec<Key>) {
+        let before = self.peers.get(&hello.node);
+        let new = before.is_none_or(|peer| !peer.is(hello));
+        let was_member = before.is_some_and(Peer::is_member);
+        if new {
+            self.make_room(hello);
+        }
+        let open = OpenLink { link: id, peer_nonce: hello.link_nonce };
+        let replaced = self.peers.open(hello, self.config.features, open, self.now);
+        self.directory.link_opened(&hello.node, new);
+        let routes = self.interest.link_opened(&hello.node, new);
+        self.requests.link_opened(&hello.node);
+        if new && was_member {
+            self.tell_if_forgotten(&hello.node);
+        }
+        (replaced.map(|open| open.link), routes)
+    }
+
     /// The open link with a peer is no more, without a word of leave.
     pub(super) fn peer_lost(&mut self, link: LinkId, node: &NodeId, error: &str) {
-        let Some(peer) = self.peers.get_mut(node) else { return };
-        if peer.open.is_none_or(|open| open.link != link) {
-            return;
-        }
-        let routes = core::mem::take(&mut peer.routes);
-        let lasted = self.now.since(peer.opened_at);
-        peer.brief = if lasted < self.config.redial_max { peer.brief.saturating_add(1) } else { 0 };
-        let brief = peer.brief;
-        let info = peer.info.clone();
-        self.peers.close(node);
+        let lost = self.peers.lost(node, link, self.now, self.config.redial_max);
+        let Some((info, brief)) = lost else { return };
+        let routes = self.interest.take_routes(node);
         self.outbox.event(Event::LinkClosed { link, node: node.clone() });
         if info.role == Role::Member {
             self.member_down(node, error);
             self.member_died(node, info.incarnation);
         } else {
-            self.peers.remove(node);
+            self.remove_peer(node);
         }
         // Before what waits for this link's end: another link of the peer may open, and
         // then nothing is to be dialled.
         if self.phase == Phase::Running {
-            self.dial_lost(node, info.endpoints, info.role == Role::Member, brief);
+            let member = info.role == Role::Member;
+            let endpoints = if member { info.endpoints } else { Vec::new() };
+            self.dial(|dials, here| dials.lost(node, endpoints, brief, here));
         }
         self.after_loss(link, node, error, &routes);
         self.update_claim();
@@ -60,32 +108,47 @@ impl ControlBus {
     /// A peer said that it leaves. Its data lane may still hold samples, so the link
     /// stays until it falls.
     pub(super) fn peer_left(&mut self, link: LinkId, node: &NodeId, reason: LeaveReason) {
-        let Some(peer) = self.peers.remove(node) else { return };
+        let routes = self.interest.take_routes(node);
+        let Some(peer) = self.remove_peer(node) else { return };
         self.watch_without(node);
         let incarnation = peer.info.incarnation;
         if peer.info.role == Role::Member {
             self.outbox.event(Event::NodeLeft { node: node.clone(), incarnation, reason });
         }
-        self.request_left(node);
+        self.requests.left(node);
         if self.phase == Phase::Running {
-            self.dial_lost(node, Vec::new(), false, 0);
+            self.dial(|dials, here| dials.lost(node, Vec::new(), 0, here));
         }
-        self.after_loss(link, node, "the node left", &peer.routes);
+        self.after_loss(link, node, "the node left", &routes);
         self.leave_progress();
         self.reconsider(node);
     }
 
-    fn after_loss(
-        &mut self,
-        link: LinkId,
-        node: &NodeId,
-        error: &str,
-        routes: &BTreeMap<Key, InterestOptions>,
-    ) {
-        self.dial_unlisted(link);
-        self.contest_link_gone(node, link);
+    /// What a loss and a leave have in common.
+    fn after_loss(&mut self, link: LinkId, node: &NodeId, error: &str, routes: &[Key]) {
+        self.link_over(link, node);
         self.request_lost(node, error);
-        self.wanted_changed(routes.keys());
+        self.wanted_changed(routes);
+    }
+
+    /// A link that was open is so no more.
+    fn link_over(&mut self, link: LinkId, node: &NodeId) {
+        self.contests.link_gone(node, link);
+        self.dial(|dials, _| dials.unlisted(link));
+    }
+
+    /// Drops all that is kept of a peer.
+    fn remove_peer(&mut self, node: &NodeId) -> Option<Peer> {
+        self.directory.forget(node);
+        self.interest.forget(node);
+        self.requests.forget(node);
+        self.peers.remove(node)
+    }
+
+    /// Does each component that keeps something of a peer keep it of all, and of no other?
+    pub(super) fn all_know_the_same_peers(&self) -> bool {
+        let counts = [self.directory.peers(), self.interest.peers(), self.requests.peers()];
+        counts == [self.peers.len(); 3]
     }
 
     /// Whose last open link fell may have been cut off while another took its place: it is
@@ -108,18 +171,18 @@ impl ControlBus {
         if let Some(incarnation) = down.map(|peer| peer.info.incarnation) {
             let reason = LeaveReason::Asked;
             self.outbox.event(Event::NodeLeft { node: node.clone(), incarnation, reason });
-            self.request_left(node);
+            self.requests.left(node);
             self.forget(node);
         }
     }
 
     /// Drops what is kept of a peer that is not there.
     pub(super) fn forget(&mut self, node: &NodeId) {
-        if self.peers.is_open(node) || self.peers.remove(node).is_none() {
+        if self.peers.is_open(node) || self.remove_peer(node).is_none() {
             return;
         }
         self.timers.clear(&Timer::Forget(node.clone()));
-        self.drop_dial(&Target::Peer(node.clone()));
+        self.dial(|dials, _| dials.drop_target(&Target::Peer(node.clone())));
         self.tell_if_forgotten(node);
     }
 
@@ -128,8 +191,7 @@ impl ControlBus {
     /// waits for the return of a guest.
     pub(super) fn tell_if_forgotten(&mut self, node: &NodeId) {
         let awaited = self.peers.get(node).is_some_and(Peer::is_member);
-        let left = |(_, link): (LinkId, &Link)| matches!(&link.stage, LinkStage::Left { node: of } if of == node);
-        if !awaited && !self.links.not_open().any(left) {
+        if !awaited && !self.links.is_left_by(node) {
             self.outbox.event(Event::PeerForgotten { node: node.clone() });
         }
     }
@@ -175,7 +237,7 @@ impl ControlBus {
             }
         }
         if let Some(request) = message.request {
-            self.members_pulled(request, from, message.last);
+            self.requests.members_came(request, from, message.last);
         }
         Ok(())
     }

@@ -1,15 +1,9 @@
 //! Leaving (PROTOCOL.md §4.7).
 
-use alloc::vec::Vec;
-
-use super::bus::{ControlBus, Phase};
-use super::errors::StopReason;
-use super::io::{Event, LinkId, Output};
-use super::limits;
-use super::links::LinkStage;
-use super::message::{Leave, LeaveAck, LeaveReason, Message};
-use super::names::NodeId;
-use super::timers::Timer;
+use super::{ControlBus, Phase};
+use crate::protocol::{
+    Event, Leave, LeaveAck, LeaveReason, LinkId, Message, NodeId, Output, StopReason, Timer, limits,
+};
 
 impl ControlBus {
     /// Says Leave on every open link and stops once each is acknowledged, fallen or left
@@ -22,12 +16,10 @@ impl ControlBus {
         self.announce();
         self.phase = Phase::Leaving(reason);
         self.timers.clear_all();
-        self.drop_all_dials();
+        self.dials.drop_all();
         self.end_requests();
         self.close_handshakes("this node is leaving the bus");
-        let open: Vec<LinkId> =
-            self.peers.iter().filter_map(|peer| Some(peer.open?.link)).collect();
-        for link in open {
+        for link in self.peers.iter().filter_map(|peer| Some(peer.open?.link)) {
             self.outbox.send(link, &Message::Leave(Leave { reason: word }));
         }
         self.timers.set(Timer::Leave, self.now + limits::LEAVE_TIMEOUT);
@@ -36,7 +28,7 @@ impl ControlBus {
 
     pub(super) fn leave_received(&mut self, link: LinkId, node: &NodeId, leave: &Leave) {
         self.outbox.send(link, &Message::LeaveAck(LeaveAck {}));
-        self.links.set_stage(link, LinkStage::Left { node: node.clone() });
+        self.links.left(link, node);
         // The leaver closes the link; one that does not is not waited for.
         self.timers.set(Timer::Handshake(link), self.now + limits::HANDSHAKE_TIMEOUT);
         self.peer_left(link, node, leave.reason);
@@ -62,17 +54,10 @@ impl ControlBus {
         let Phase::Leaving(reason) = core::mem::replace(&mut self.phase, Phase::Stopped) else {
             return;
         };
-        for link in core::mem::take(&mut self.links).into_ids() {
+        for link in self.links.take_all() {
             self.outbox.push(Output::Disconnect { link });
         }
         self.timers.clear_all();
         self.outbox.event(Event::Stopped { reason });
-    }
-
-    pub(super) fn links_in_handshake(&self) -> impl Iterator<Item = LinkId> {
-        self.links.not_open().filter_map(|(id, link)| match link.stage {
-            LinkStage::Greeting | LinkStage::Greeted { .. } => Some(id),
-            LinkStage::Open { .. } | LinkStage::Left { .. } => None,
-        })
     }
 }
