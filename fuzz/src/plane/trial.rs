@@ -102,7 +102,7 @@ impl Trial {
         let link = LinkId(self.links);
         crate::tell(|| format!("{link:?} opens with {incarnation:?}"));
         let info = PeerInfo::new(peer(), incarnation, Role::Member);
-        self.plane.link_opened(link, info, to_peer.sender(), to_node.receiver(), || {});
+        self.plane.link_opened(link, info, to_peer.sender(), to_node.receiver(), |_now| {});
         let (sent, peer) = (Sent::default(), Peer::new(incarnation));
         self.line = Some(Line { link, to_node, to_peer, sent, peer });
     }
