@@ -32,6 +32,10 @@ pub const RECEIVED_BYTES: u64 = IN_FLIGHT_BYTES / 4;
 pub const REVERSE_DELAY: core::ops::RangeInclusive<Duration> =
     Duration::from_millis(5)..=Duration::from_millis(25);
 
+/// What waits for company goes with every such number of frames. While fewer lone samples
+/// than that are not confirmed, a publisher is not in a hurry and may write by itself.
+pub const COMPANY_FRAMES: u32 = 4;
+
 /// How many samples and bytes a publisher may have unconfirmed before it hears the first
 /// credit; one sample always may be.
 pub const INITIAL_WINDOW: Window = Window { samples: 64, bytes: 64 * 1024 };

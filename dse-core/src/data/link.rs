@@ -7,7 +7,8 @@ use core::time::Duration;
 use super::SequenceFault;
 use super::frame_writer::FrameWriter;
 use super::limits::{
-    FRAGMENT_BYTES, FRAME_BYTES, IN_FLIGHT_BYTES, LOWER_CLASS_SHARE, RECEIVED_BYTES, REVERSE_DELAY,
+    COMPANY_FRAMES, FRAGMENT_BYTES, FRAME_BYTES, IN_FLIGHT_BYTES, LOWER_CLASS_SHARE,
+    RECEIVED_BYTES, REVERSE_DELAY,
 };
 use super::record::{Credit, Received, Refuse, Resume};
 use super::send::{LinkProgress, Pulled, Turn};
@@ -50,6 +51,8 @@ pub struct LinkSchedule<S> {
     reverse_at: Option<Instant>,
     /// Something goes back at once.
     urgent: bool,
+    /// Frames since something went back, or could have.
+    passed: u32,
     /// What goes back, one for each sequence: a later epoch begins only when the peer has had the
     /// last word of the one before.
     credits: Pending<Credit>,
@@ -117,6 +120,7 @@ impl<S> LinkSchedule<S> {
             told_at: Instant::ZERO,
             reverse_at: None,
             urgent: false,
+            passed: COMPANY_FRAMES,
             credits: Pending::default(),
             resumes: BTreeMap::new(),
             refusals: BTreeMap::new(),
@@ -201,7 +205,7 @@ impl<S> LinkSchedule<S> {
         }
     }
 
-    /// A credit goes back: with the next frame, or alone after a while; at once if it is
+    /// A credit goes back: with one of the next frames, or alone after a while; at once if it is
     /// urgent.
     pub fn credit(&mut self, now: Instant, credit: Credit, urgent: bool) {
         self.credits.insert(credit.sequence, credit);
@@ -234,7 +238,7 @@ impl<S> LinkSchedule<S> {
         self.reverse_at.into_iter().chain(later).min()
     }
 
-    /// Begins a frame with what goes back to the peer, if it is due or other records follow.
+    /// Begins a frame with what goes back to the peer, if it is due or has waited for company.
     pub fn begin_frame(&mut self, now: Instant, frame: &mut FrameWriter) {
         while let Some(first) = self.later.first_entry()
             && first.key().0 <= now
@@ -243,7 +247,7 @@ impl<S> LinkSchedule<S> {
             self.ready(sequence, class);
         }
         self.done = false;
-        if self.is_due(now) || self.has_turn() {
+        if self.takes_along(now) {
             self.write_back(now, frame);
         }
     }
@@ -253,7 +257,13 @@ impl<S> LinkSchedule<S> {
         self.urgent || self.reverse_at.is_some_and(|at| at <= now)
     }
 
+    /// Do credits and `Received` that wait for company go with a frame that is written now?
+    pub fn takes_along(&self, now: Instant) -> bool {
+        self.is_due(now) || self.passed >= COMPANY_FRAMES && self.has_turn_at(now)
+    }
+
     fn write_back(&mut self, now: Instant, frame: &mut FrameWriter) {
+        self.passed = 0;
         let again_at = self.told_at + *REVERSE_DELAY.start();
         if self.taken > self.told && (self.is_due(now) || now >= again_at) {
             (self.told, self.told_at) = (self.taken, now);
@@ -349,6 +359,7 @@ impl<S> LinkSchedule<S> {
     /// The frame is on its way: `bytes` is the length of its wire form. `counts` says whether it
     /// counts for `Received`.
     pub fn end_frame(&mut self, now: Instant, bytes: u64, counts: bool) {
+        self.passed = COMPANY_FRAMES.min(self.passed + 1);
         if counts {
             self.written += bytes;
             self.in_flight.push_back((self.written, now));

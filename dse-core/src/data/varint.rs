@@ -109,6 +109,12 @@ impl<'a> Reader<'a> {
                 self.rest = rest;
                 Ok(u64::from(*b0 & 0x7f) | u64::from(*b1) << 7)
             }
+            _ => self.large_varint(),
+        }
+    }
+
+    fn large_varint(&mut self) -> Result<u64, FrameError> {
+        match self.rest {
             [b0, b1, b2, b3, b4, b5, b6, b7, ..] => {
                 let word = u64::from_le_bytes([*b0, *b1, *b2, *b3, *b4, *b5, *b6, *b7]);
                 let ends = !word & 0x8080_8080_8080_8080;

@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use dse_core::protocol::{
 use super::counts::Counts;
 use super::model::{self, Model, Reader, Source, payload};
 use super::node::DataNode;
+use super::print::Print;
 use crate::world::{expr, id, key};
 
 /// What a lane is like.
@@ -131,7 +133,7 @@ struct Lane {
     left: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Arrive { link: usize, side: usize },
     Control { link: usize, side: usize },
@@ -631,6 +633,27 @@ impl Bus {
         found.map_or(0, |subscription| subscription.feed.waiting())
     }
 
+    /// Is there something for a subscription's application to take?
+    pub(super) fn has_items(&self, node: usize, subscription: u64) -> bool {
+        let running = self.slots[node].node.as_ref();
+        let found = running.and_then(|it| it.subscriptions.get(&subscription));
+        found.is_some_and(|subscription| subscription.feed.has_items())
+    }
+
+    /// A subscription's application takes one delivery.
+    pub(super) fn take_one(&mut self, node: usize, subscription: u64) {
+        self.take(node, subscription, 1);
+        self.touch(node);
+    }
+
+    /// Does neither of the two know a link with the other?
+    pub(super) fn are_apart(&self, a: usize, b: usize) -> bool {
+        let joins = |link: &&Link| {
+            link.ends.contains(&a) && link.ends.contains(&b) && link.up.contains(&true)
+        };
+        !self.links.iter().any(|link| joins(&link))
+    }
+
     /// To how many nodes samples of a publisher go.
     pub fn subscribers(&self, node: usize, publisher: u64) -> usize {
         let running = self.slots[node].node.as_ref();
@@ -749,7 +772,49 @@ impl Bus {
     }
 
     fn step(&mut self) {
-        let Some(((at, _), action)) = self.agenda.pop_first() else { return };
+        if let Some(((at, _), action)) = self.agenda.pop_first() {
+            self.carry_out(at, action);
+        }
+    }
+
+    /// How many different things are due, now or later. Timers wait for what is under way.
+    pub(super) fn due(&self) -> usize {
+        let all = self.first_of_each();
+        let prompt = all.iter().filter(|(_, it)| !matches!(it, Action::Timer { .. })).count();
+        if prompt > 0 { prompt } else { all.len() }
+    }
+
+    /// Does one of the things that are due, whether or not others are due before it: those come
+    /// late then.
+    pub(super) fn step_to(&mut self, nth: usize) {
+        let (at, action) = self.first_of_each()[nth];
+        self.agenda.retain(|(planned, _), it| *planned > at || *it != action);
+        self.carry_out(at, action);
+    }
+
+    fn first_of_each(&self) -> Vec<(u64, Action)> {
+        let mut all: Vec<(u64, Action)> = Vec::new();
+        for ((at, _), action) in &self.agenda {
+            if !all.iter().any(|(_, it)| it == action) {
+                all.push((*at, *action));
+            }
+        }
+        all.sort_by_key(|(_, action)| matches!(action, Action::Timer { .. }));
+        all
+    }
+
+    /// Its whole state as a hash. Of times it is known how long they are ago, or ahead, in three
+    /// steps: what is due may happen late anyway.
+    pub(super) fn print(&self) -> u64 {
+        let mut print = Print::new(self.now);
+        let Self { slots, links, model, .. } = self;
+        let due: Vec<Action> = self.first_of_each().into_iter().map(|(_, it)| it).collect();
+        // To hash does not fail.
+        let _ = write!(print, "{slots:?}{links:?}{model:?}{due:?}");
+        print.finish()
+    }
+
+    fn carry_out(&mut self, at: u64, action: Action) {
         self.now = self.now.max(at);
         self.steps += 1;
         assert!(self.steps < STEPS, "L1: the world does not come to rest in {STEPS} steps");
@@ -1142,6 +1207,29 @@ impl Bus {
     fn plan_at(&mut self, at: u64, action: Action) {
         self.turn += 1;
         self.agenda.insert((at, self.turn), action);
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { incarnation, node, paused, leaving, .. } = self;
+        f.debug_tuple("").field(incarnation).field(node).field(paused).field(leaving).finish()
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ends, up, lanes, frozen, .. } = self;
+        f.debug_tuple("").field(ends).field(up).field(lanes).field(frozen).finish()
+    }
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { queue, pending, control, left, .. } = self;
+        f.debug_list().entries(queue.iter().map(|(_, frame)| frame)).finish()?;
+        f.debug_list().entries(control.iter().map(|(_, wishes)| wishes)).finish()?;
+        f.debug_tuple("").field(pending).field(left).finish()
     }
 }
 

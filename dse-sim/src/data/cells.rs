@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::rc::Rc;
 
 use dse_core::data::limits::Window;
@@ -26,7 +27,6 @@ struct Progress {
 }
 
 /// The credit of one sequence on one link.
-#[derive(Debug)]
 pub(super) struct AccountCell {
     pub(super) link: u64,
     pub(super) account: RefCell<CreditAccount>,
@@ -37,6 +37,20 @@ pub(super) struct AccountCell {
     taps: RefCell<Vec<Rc<TapCell>>>,
     /// Samples and bytes that came in before the first credit.
     early: Cell<(usize, usize)>,
+}
+
+impl fmt::Debug for AccountCell {
+    /// Without what all share, which holds accounts.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { link, account, urgent, peer, sequence, shared: _, taps, early } = self;
+        f.debug_tuple("AccountCell")
+            .field(link)
+            .field(account)
+            .field(urgent)
+            .field(peer)
+            .finish()?;
+        f.debug_tuple("").field(sequence).field(taps).field(early).finish()
+    }
 }
 
 /// One subscription's part.

@@ -8,8 +8,10 @@
 pub mod bus;
 mod cells;
 mod counts;
+pub mod explore;
 mod model;
 mod node;
 pub mod play;
+mod print;
 
 pub use counts::Counts;

@@ -15,7 +15,7 @@ pub(super) type Source = (String, u64, String);
 pub(super) type Reader = (usize, u64, u64);
 
 /// All that is known of what should be.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Model {
     published: BTreeMap<Source, Published>,
     readers: BTreeMap<Reader, BTreeMap<(String, String), Position>>,
@@ -26,6 +26,7 @@ pub(super) struct Model {
 }
 
 /// What a publisher published.
+#[derive(Debug)]
 pub(super) struct Published {
     pub(super) kind: Kind,
     /// Some publisher of the key dropped for who is slow.

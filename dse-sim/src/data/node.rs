@@ -1,6 +1,7 @@
 //! One node's data machines, put together as the runtime does it, without locks and tasks.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use dse_core::protocol::{
 use super::cells::{AccountCell, AccountRef, NodeHost, Shared, TapRef};
 
 /// A node's data machines.
+#[derive(Debug)]
 pub(super) struct DataNode {
     pub(super) incarnation: Incarnation,
     shared: Rc<Shared>,
@@ -30,7 +32,7 @@ pub(super) struct DataNode {
 }
 
 /// What a node counted.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct NodeCounts {
     pub(super) stalls: u64,
     pub(super) left_out: u64,
@@ -42,7 +44,15 @@ pub(super) struct NodeCounts {
     pub(super) late_confirmations: u64,
 }
 
+impl fmt::Debug for NodeCounts {
+    /// What was counted is no part of a node's state.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeCounts").finish_non_exhaustive()
+    }
+}
+
 /// A publisher: its sequence, and what its application wants.
+#[derive(Debug)]
 pub(super) struct Publisher {
     pub(super) sequence: Sequence<u64>,
     /// Payload lengths of samples that the application wants to publish next.
@@ -59,12 +69,14 @@ pub(super) struct Publisher {
 }
 
 /// A subscription.
+#[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) wanted: Wanted,
     pub(super) feed: Feed<TapRef>,
 }
 
 /// A node's end of a link.
+#[derive(Debug)]
 pub(super) struct NodeLink {
     pub(super) peer: (NodeId, Incarnation),
     pub(super) schedule: LinkSchedule<u64>,
@@ -79,7 +91,7 @@ pub(super) struct NodeLink {
 }
 
 /// Whose turn it was, held against law L9.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Turns {
     waiting: [usize; 3],
     passed_over: [u32; 3],
@@ -389,6 +401,7 @@ impl DataNode {
             accounts: &mut state.accounts,
         };
         let counts = state.receiver.frame(frame, &mut host);
+        let _ = state.receiver.take_counters();
         if matches!(counts, Ok(true)) {
             state.schedule.took(now, wire_len);
         }

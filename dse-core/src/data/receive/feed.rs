@@ -125,6 +125,11 @@ impl<T: Tap> Reading<T> {
                 *run = None;
             }
             let mut records = inbound.frame.records_from(*place);
+            if let Some(samples) = records.next_samples() {
+                *run = sources.run(inbound, &samples.ok()?);
+                *place = records.place();
+                continue;
+            }
             let record = records.next()?.ok()?;
             *place = records.place();
             if let Record::Samples(samples) = record {

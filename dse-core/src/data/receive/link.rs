@@ -323,7 +323,15 @@ impl<A: Account> LinkReceiver<A> {
         seen: &mut Seen,
     ) -> Result<(), ReceiveError> {
         let mut records = frame.records();
-        while let Some(record) = records.next() {
+        loop {
+            if let Some(samples) = records.next_samples() {
+                seen.counts_from.get_or_insert(seen.checked);
+                let taken = self.samples(frame, samples?);
+                self.unless_refused(taken)?;
+                seen.checked = records.place();
+                continue;
+            }
+            let Some(record) = records.next() else { break };
             let goes_back = matches!(
                 record,
                 Ok(Record::Received(_) | Record::Credit(_) | Record::Resume(_) | Record::Refuse(_))
@@ -335,16 +343,23 @@ impl<A: Account> LinkReceiver<A> {
                 Record::Samples(samples) => self.samples(frame, samples),
                 record => self.other(frame, record, host, &mut seen.whole).map_err(Into::into),
             };
-            match taken {
-                // It was refused, and what was under way meanwhile is not looked at.
-                Err(ReceiveError::Fault(SequenceFault::Unknown { sequence }))
-                    if self.strangers.contains(&sequence) => {}
-                taken => taken?,
-            }
+            self.unless_refused(taken)?;
             seen.checked = records.place();
         }
         self.counters.unknown_fields += records.unknown_fields();
         Ok(())
+    }
+
+    /// What is under way of a sequence that was refused is not looked at.
+    fn unless_refused(&self, taken: Result<(), ReceiveError>) -> Result<(), ReceiveError> {
+        match taken {
+            Err(ReceiveError::Fault(SequenceFault::Unknown { sequence }))
+                if self.strangers.contains(&sequence) =>
+            {
+                Ok(())
+            }
+            taken => taken,
+        }
     }
 
     fn other(

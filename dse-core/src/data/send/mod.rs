@@ -294,14 +294,14 @@ impl<L: Clone> Sequence<L> {
         self.ready.drain(..)
     }
 
-    /// Is the only route ready, and its subscriber has taken all before? Then a publisher may
-    /// write in the place of the link's task.
+    /// Is the only route ready, and its subscriber close behind? Then a publisher may write in
+    /// the place of the link's task.
     pub fn take_ready_alone(&mut self) -> Option<(L, Class)> {
         if self.ready.len() != 1 || self.routes.len() != 1 {
             return None;
         }
-        let is_idle = self.routes.values().next().is_some_and(Route::is_idle);
-        if is_idle { self.ready.pop() } else { None }
+        let is_close = self.routes.values().next().is_some_and(Route::is_close);
+        if is_close { self.ready.pop() } else { None }
     }
 
     /// Does a route to this link exist?

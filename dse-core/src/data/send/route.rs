@@ -15,7 +15,7 @@ use super::report::{Fate, LastFate, Losses, UnconfirmedCause, Waited};
 use super::{LinkProgress, Policy, Pulled, SequenceConfig};
 use crate::data::SequenceFault;
 use crate::data::frame_writer::FrameWriter;
-use crate::data::limits::{INITIAL_WINDOW, LARGEST_WINDOW, LEAST_WINDOW, Window};
+use crate::data::limits::{COMPANY_FRAMES, INITIAL_WINDOW, LARGEST_WINDOW, LEAST_WINDOW, Window};
 use crate::data::record::{Begin, Credit, End, EndReason, Resume, Skip, SkipReason};
 use crate::protocol::{Class, Incarnation, Instant, InterestOptions, Kind, NodeId};
 
@@ -216,6 +216,12 @@ impl<L: Clone> Route<L> {
     /// Has the subscriber taken everything that was sent?
     pub(super) fn is_idle(&self) -> bool {
         self.phase == Phase::Open && self.flight.is_empty() && self.stalled.is_none()
+    }
+
+    /// Is the subscriber close behind: has it taken all but a few samples?
+    pub(super) fn is_close(&self) -> bool {
+        let is_served = self.phase == Phase::Open && self.stalled.is_none();
+        is_served && self.flight.samples() < COMPANY_FRAMES
     }
 
     /// Waits for the next sample? True the first time only.

@@ -120,9 +120,11 @@ impl Incoming for AccountCell {
         }
         let credit = account.credit(Window { samples, bytes: self.budget.bytes_of_one() });
         for (_, marks) in &*taps {
-            marks.credit_at.store(account.credit_at(), SeqCst);
-            marks.credit_bytes.store(account.credit_bytes(), SeqCst);
+            marks.credit_at.store(account.credit_at(), Relaxed);
+            marks.credit_bytes.store(account.credit_bytes(), Relaxed);
         }
+        // No word of the first samples is needed any more.
+        self.early[0].store(EARLY[0], Relaxed);
         if account.is_over() {
             self.progress.end();
         }
@@ -206,7 +208,7 @@ impl Tap for Arc<TapCell> {
         }
         let bytes = total.load(Relaxed) + bytes;
         total.store(bytes, Relaxed);
-        if seq >= credit_at.load(SeqCst) || bytes >= credit_bytes.load(SeqCst) {
+        if seq >= credit_at.load(Relaxed) || bytes >= credit_bytes.load(Relaxed) {
             self.account.announce_now();
         } else {
             self.account.announce_later();

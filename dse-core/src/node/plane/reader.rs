@@ -3,7 +3,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 use std::task::{Context, Poll, Waker};
 
 use tokio::sync::watch;
@@ -186,14 +186,15 @@ struct Reading<'a>(&'a Link);
 
 impl<'a> Reading<'a> {
     fn begin(link: &'a Link) -> Self {
-        link.reading.store(true, SeqCst);
+        // Who sees what the frame advances sees this, too.
+        link.reading.store(true, Relaxed);
         Self(link)
     }
 }
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        self.0.reading.store(false, SeqCst);
+        self.0.reading.store(false, Release);
     }
 }
 

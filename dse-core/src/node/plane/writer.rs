@@ -1,7 +1,7 @@
 //! What writes a link's data lane: it pulls from publications whose routes are ready.
 //!
 //! A task of its own does it, which costs a lone sample a task switch. So a publisher whose
-//! subscriber has taken everything, as in a ping-pong, writes by itself while that task rests.
+//! subscriber is close behind, as in a ping-pong, writes by itself while that task rests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -226,7 +226,7 @@ impl Writer {
         if !goes_back && !self.schedule.has_turn_at(now) {
             return self.rest_while_full(link, now);
         }
-        if self.has_waiting(link) {
+        if (goes_back || self.schedule.takes_along(now)) && self.has_waiting(link) {
             let taken = link.taken.load(SeqCst);
             if taken > self.took {
                 let at = Instant::from_nanos(link.taken_at.load(SeqCst));
