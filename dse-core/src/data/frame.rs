@@ -13,7 +13,7 @@ use super::varint::{Reader, VARINT_BYTES, put_varint, unzigzag, varint_len, writ
 use crate::protocol::{Class, Incarnation, Kind};
 
 /// A unit on a data lane.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct DataFrame {
     /// The records, without payloads.
     pub head: Bytes,
@@ -22,7 +22,7 @@ pub struct DataFrame {
 }
 
 /// The payloads of a frame.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub enum Body {
     /// One for each record that owns payload, as the publishers gave them.
     Parts(Vec<Bytes>),
@@ -167,7 +167,7 @@ pub enum FrameError {
 /// What stands of a sample in a head: made once, written into the frame of each link.
 ///
 /// It names nothing that differs from link to link.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct SampleHead {
     bytes: [u8; SAMPLE_HEAD_BYTES],
     len: u8,
@@ -434,7 +434,7 @@ pub struct Records<'a> {
 }
 
 /// How far the records of a frame were read.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 pub(super) struct Place {
     head: usize,
     index: usize,

@@ -32,7 +32,7 @@ pub use record::{
 };
 
 /// What a sequence of samples is of: shared by all of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Origin {
     /// The publisher's node.

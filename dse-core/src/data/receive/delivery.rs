@@ -9,7 +9,7 @@ use crate::data::headers::Headers;
 use crate::data::record::SkipReason;
 
 /// What a subscriber gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Delivery {
     /// A value.
@@ -75,7 +75,7 @@ impl Delivery {
 }
 
 /// A published value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Sample {
     /// Who published it, and under which key: shared by all samples of a publisher.

@@ -16,7 +16,7 @@ use crate::protocol::{Instant, InterestOptions, Key, Kind, NodeId};
 
 /// The deliveries of one subscription. To be filled by [`push`](Self::push), in the order in
 /// which links handed things over, and emptied by [`next`](Self::next).
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Feed<T> {
     options: InterestOptions,
     items: VecDeque<Item<T>>,
@@ -33,7 +33,7 @@ pub struct Feed<T> {
 }
 
 /// A sequence that feeds the subscription.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Fed<T> {
     source: Arc<Source<T>>,
     /// The place of its position.
@@ -49,7 +49,7 @@ impl<T> Fed<T> {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Reading<T> {
     inbound: Inbound<T>,
     place: Place,
@@ -58,7 +58,7 @@ struct Reading<T> {
 }
 
 /// How far a subscription came with one key of one node. Outlives links.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Position {
     origin: Arc<Origin>,
     /// The link, number and epoch of the sequence that it came to last. Numbers grow with each
@@ -73,7 +73,7 @@ struct Position {
     next_at: Instant,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Fate {
     /// A sequence feeds it.
     Live,
@@ -526,7 +526,7 @@ impl<T: Tap> Feed<T> {
 }
 
 /// The positions of a subscription. A sequence knows the place of its own.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 struct Positions {
     places: BTreeMap<(NodeId, Key), usize>,
     positions: Vec<Position>,

@@ -45,7 +45,7 @@ use super::{Origin, SequenceFault};
 use crate::protocol::{Class, Incarnation, Instant, InterestOptions, Kind, LinkId, NodeId};
 
 /// What a stream does for a subscriber that is slower than its publisher.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Policy {
     /// A state: the latest waits, earlier ones are of no use any more.
     Latest,
@@ -58,7 +58,7 @@ pub enum Policy {
 }
 
 /// What a sequence is set up with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 #[non_exhaustive]
 pub struct SequenceConfig {
     /// Its id: one for each publisher of a node.
@@ -71,6 +71,9 @@ pub struct SequenceConfig {
     pub class: Class,
     /// How many samples are kept for late joiners.
     pub history: usize,
+    /// Most samples that the log holds, beside those of the history: the policy's own bound, if
+    /// none is set.
+    pub log_samples: Option<usize>,
     /// For how long a subscriber is waited for that makes no progress.
     pub stall_timeout: Duration,
     /// Who takes fewer bytes a second while it is waited for is stalled, too. 0 is no floor.
@@ -93,6 +96,7 @@ impl SequenceConfig {
             policy,
             class: Class::Normal,
             history: 0,
+            log_samples: None,
             stall_timeout: Duration::from_secs(5),
             min_rate: 0,
             lifetime: None,
@@ -103,7 +107,7 @@ impl SequenceConfig {
 }
 
 /// How far the peer's node has received what a link carried, as the sending side knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LinkProgress {
     /// Bytes of frames that count, since the link began.
     pub received: u64,
@@ -131,7 +135,7 @@ pub struct Blocked {
 
 /// One publisher's samples, and the routes to those who want them. `L` is what the caller
 /// knows a link by.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Sequence<L> {
     config: SequenceConfig,
     log: Log,
@@ -156,7 +160,7 @@ pub struct Sequence<L> {
 }
 
 /// A route that begins once the one before it has ended. Nobody waits for it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Deferred<L> {
     link: L,
     options: InterestOptions,
@@ -171,7 +175,7 @@ impl<L: Clone> Sequence<L> {
             Policy::Latest => 1,
             _ => config.history.min(HISTORY_SAMPLES),
         };
-        let log = Log::new(config.policy, config.history, config.last_seq);
+        let log = Log::new(&config);
         Self {
             forgotten: config.last_seq,
             config,

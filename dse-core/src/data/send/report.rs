@@ -26,7 +26,7 @@ pub struct Report {
 }
 
 /// A node that wanted a sample and has not confirmed it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Unconfirmed {
     /// The node.
@@ -36,7 +36,7 @@ pub struct Unconfirmed {
 }
 
 /// Why a node has not confirmed a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum UnconfirmedCause {
     /// It made no progress for the stall timeout, or less than the floor.
@@ -90,7 +90,7 @@ pub(super) enum Fate {
 }
 
 /// Samples that a route left out, by reason.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Losses {
     counts: [u64; 7],
 }
@@ -170,7 +170,7 @@ impl Report {
 }
 
 /// What is left of routes that are no more.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Departed {
     /// Those that lack something, the last ones last.
     unconfirmed: VecDeque<Unconfirmed>,

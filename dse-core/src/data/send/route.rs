@@ -20,7 +20,7 @@ use crate::data::record::{Begin, Credit, End, EndReason, Resume, Skip, SkipReaso
 use crate::protocol::{Class, Incarnation, Instant, InterestOptions, Kind, NodeId};
 
 /// One subscriber's node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Route<L> {
     pub(super) node: NodeId,
     pub(super) incarnation: Incarnation,
@@ -80,7 +80,7 @@ pub(super) struct Route<L> {
     starved: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     /// Begin is to be written.
     Begin { resume: bool },
@@ -90,14 +90,14 @@ enum Phase {
     Open,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Ending {
     reason: EndReason,
     /// The last number that is for this subscriber.
     last: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Partial {
     seq: u64,
     entry: Entry,
@@ -105,7 +105,7 @@ struct Partial {
 }
 
 /// A publisher waits for this subscriber.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Wait {
     since: Instant,
     /// When the time that counts began.
@@ -117,7 +117,7 @@ struct Wait {
 }
 
 /// What a subscriber confirmed while it was waited for, and how long that was in all.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 struct Floor {
     waited: Duration,
     bytes: u64,
