@@ -6,7 +6,6 @@
 //! are the real ones, put together as the runtime does it.
 
 pub mod bus;
-mod cells;
 mod counts;
 mod model;
 mod node;

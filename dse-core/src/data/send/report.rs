@@ -9,7 +9,7 @@ use crate::data::record::SkipReason;
 use crate::protocol::{Instant, NodeId};
 
 /// What became of what was published, when a publisher was closed or flushed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Report {
     /// How many nodes have confirmed all that was published for them, also if they are gone.

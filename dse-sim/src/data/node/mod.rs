@@ -1,28 +1,33 @@
 //! One node's data machines, put together as the runtime does it, without locks and tasks.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
+mod cells;
+mod lanes;
+mod turns;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dse_core::data::limits::{FRAGMENT_BYTES, LOWER_CLASS_SHARE, Window};
+use dse_core::data::Headers;
+use dse_core::data::limits::{FRAGMENT_BYTES, Window};
 use dse_core::data::link::LinkSchedule;
-use dse_core::data::receive::{Delivery, Feed, LinkReceiver, Output, Wanted};
-use dse_core::data::send::{LinkProgress, Pulled, Report, Sequence, SequenceConfig};
-use dse_core::data::{DataFrame, FrameWriter, Headers};
-use dse_core::protocol::{
-    Class, Incarnation, Instant, InterestOptions, LinkId, NodeId, SubscriptionId,
-};
+use dse_core::data::receive::{Delivery, Feed, LinkReceiver, Wanted};
+use dse_core::data::send::{LinkProgress, Report, Sequence, SequenceConfig};
+use dse_core::protocol::{Incarnation, Instant, InterestOptions, LinkId, NodeId, SubscriptionId};
 
-use super::cells::{AccountCell, AccountRef, NodeHost, Shared, TapRef};
+use cells::{AccountRef, Cells, TapRef};
+use turns::Turns;
 
 /// A node's data machines.
-pub(super) struct DataNode {
+#[derive(Clone, Hash)]
+pub(crate) struct DataNode {
     pub(super) incarnation: Incarnation,
-    shared: Rc<Shared>,
+    cells: Cells,
     /// What it grants each sequence.
     window: Window,
     stall_timeout: Duration,
+    fragment_bytes: usize,
     pub(super) publishers: BTreeMap<u64, Publisher>,
     pub(super) subscriptions: BTreeMap<u64, Subscription>,
     pub(super) links: BTreeMap<u64, NodeLink>,
@@ -31,7 +36,7 @@ pub(super) struct DataNode {
 
 /// What a node counted.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct NodeCounts {
+pub(crate) struct NodeCounts {
     pub(super) stalls: u64,
     pub(super) left_out: u64,
     pub(super) resumes: u64,
@@ -42,11 +47,17 @@ pub(super) struct NodeCounts {
     pub(super) late_confirmations: u64,
 }
 
+impl Hash for NodeCounts {
+    /// What was counted decides nothing.
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
 /// A publisher: its sequence, and what its application wants.
-pub(super) struct Publisher {
+#[derive(Clone, Hash)]
+pub(crate) struct Publisher {
     pub(super) sequence: Sequence<u64>,
     /// Payload lengths of samples that the application wants to publish next.
-    pub(super) waiting: std::collections::VecDeque<usize>,
+    pub(super) waiting: VecDeque<usize>,
     /// Closed, and waits for its subscribers until then.
     pub(super) closing: Option<Instant>,
     pub(super) report: Option<Report>,
@@ -55,21 +66,24 @@ pub(super) struct Publisher {
     /// Links whose peers want it, and how.
     pub(super) routed: BTreeMap<u64, InterestOptions>,
     /// Links whose peers wanted it no more once: what they lack may be their wish.
-    pub(super) withdrawn: std::collections::BTreeSet<u64>,
+    pub(super) withdrawn: BTreeSet<u64>,
 }
 
 /// A subscription.
-pub(super) struct Subscription {
+#[derive(Clone, Hash)]
+pub(crate) struct Subscription {
     pub(super) wanted: Wanted,
     pub(super) feed: Feed<TapRef>,
 }
 
 /// A node's end of a link.
-pub(super) struct NodeLink {
+#[derive(Clone, Hash)]
+pub(crate) struct NodeLink {
     pub(super) peer: (NodeId, Incarnation),
     pub(super) schedule: LinkSchedule<u64>,
     receiver: LinkReceiver<AccountRef>,
-    accounts: BTreeMap<u64, Rc<AccountCell>>,
+    /// The present epochs of the sequences that come in.
+    epochs: BTreeMap<u64, u64>,
     /// What the peer wants, as it has said.
     pub(super) wishes: Vec<Wanted>,
     review_at: Option<Instant>,
@@ -78,20 +92,14 @@ pub(super) struct NodeLink {
     pub(super) is_full: bool,
 }
 
-/// Whose turn it was, held against law L9.
-#[derive(Default)]
-pub(super) struct Turns {
-    waiting: [usize; 3],
-    passed_over: [u32; 3],
-}
-
 impl DataNode {
     pub(super) fn new(incarnation: Incarnation, window: Window, stall_timeout: Duration) -> Self {
         Self {
             incarnation,
-            shared: Rc::default(),
+            cells: Cells::default(),
             window,
             stall_timeout,
+            fragment_bytes: FRAGMENT_BYTES,
             publishers: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -100,25 +108,25 @@ impl DataNode {
     }
 
     /// All calls that follow are of this time.
-    pub(super) fn set_now(&self, now: Instant) {
-        self.shared.now.set(now);
+    pub(super) fn set_now(&mut self, now: Instant) {
+        self.cells.now = now;
     }
 
     fn now(&self) -> Instant {
-        self.shared.now.get()
+        self.cells.now
     }
 
     // ---- links and interest
 
     pub(super) fn open_link(&mut self, link: u64, peer: (NodeId, Incarnation)) {
-        self.shared.keep_instance(&peer.0, peer.1);
+        self.cells.keep_instance(&peer.0, peer.1);
         let mut receiver = LinkReceiver::new(peer.0.clone(), peer.1, link);
         receiver.set_subscriptions(&self.wanted());
         let link_state = NodeLink {
             peer,
-            schedule: LinkSchedule::default(),
+            schedule: LinkSchedule::new(self.fragment_bytes),
             receiver,
-            accounts: BTreeMap::new(),
+            epochs: BTreeMap::new(),
             wishes: Vec::new(),
             review_at: None,
             turns: Turns::default(),
@@ -198,11 +206,7 @@ impl DataNode {
     pub(super) fn unsubscribe(&mut self, id: u64) -> Vec<Wanted> {
         self.subscriptions.remove(&id);
         let wanted = self.subscriptions_changed();
-        let id = SubscriptionId(id);
-        self.shared.unsubscribe(id);
-        for state in self.links.values() {
-            state.accounts.values().for_each(|account| account.remove(id));
-        }
+        self.cells.unsubscribe(SubscriptionId(id));
         wanted
     }
 
@@ -210,7 +214,7 @@ impl DataNode {
         let wanted = self.wanted();
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             let Some(mut state) = self.links.remove(&link) else { continue };
-            state.receiver.set_subscriptions(&wanted);
+            self.cells.during(|| state.receiver.set_subscriptions(&wanted));
             self.deliver(&mut state);
             self.links.insert(link, state);
         }
@@ -219,7 +223,8 @@ impl DataNode {
 
     pub(super) fn next_delivery(&mut self, subscription: u64) -> Option<Delivery> {
         let now = self.now();
-        self.subscriptions.get_mut(&subscription)?.feed.next(now)
+        let feed = &mut self.subscriptions.get_mut(&subscription)?.feed;
+        self.cells.during(|| feed.next(now))
     }
 
     // ---- publishers
@@ -228,12 +233,12 @@ impl DataNode {
         let id = config.id;
         let publisher = Publisher {
             sequence: Sequence::new(config),
-            waiting: std::collections::VecDeque::new(),
+            waiting: VecDeque::new(),
             closing: None,
             report: None,
             done: false,
             routed: BTreeMap::new(),
-            withdrawn: std::collections::BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
         };
         self.publishers.insert(id, publisher);
         for link in self.links.keys().copied().collect::<Vec<_>>() {
@@ -298,162 +303,6 @@ impl DataNode {
         true
     }
 
-    // ---- the lanes
-
-    /// Gives the links what became ready, and the peers their credits.
-    pub(super) fn pump(&mut self) {
-        let now = self.now();
-        for (id, publisher) in &mut self.publishers {
-            for (link, class) in publisher.sequence.take_ready() {
-                if let Some(state) = self.links.get_mut(&link) {
-                    state.schedule.ready(*id, class);
-                }
-            }
-        }
-        let dirty = std::mem::take(&mut *self.shared.dirty.borrow_mut());
-        for ((link, sequence), cell) in dirty {
-            let Some(state) = self.links.get_mut(&link) else { continue };
-            let is_current =
-                state.accounts.get(&sequence).is_some_and(|current| Rc::ptr_eq(current, &cell));
-            if !is_current {
-                continue;
-            }
-            let (out, again) = cell.review(self.stall_timeout / 2);
-            self.counts.left_out += out as u64;
-            if let Some(again) = again {
-                state.review_at = Some(state.review_at.map_or(again, |at| at.min(again)));
-            }
-            if let Some(credit) = cell.credit(self.window) {
-                let urgent = cell.urgent.get() || credit.last;
-                state.schedule.credit(now, credit, urgent);
-                cell.told();
-            }
-        }
-        // A review marks what it changed.
-        self.shared.dirty.borrow_mut().clear();
-    }
-
-    /// The next frame of a link, if one is due.
-    pub(super) fn write(&mut self, link: u64) -> Option<DataFrame> {
-        let now = self.now();
-        let Self { links, publishers, counts, .. } = self;
-        let state = links.get_mut(&link)?;
-        let mut frame = FrameWriter::new();
-        let due = state.schedule.poll_timeout().is_some_and(|at| at <= now);
-        if state.schedule.is_idle() && !due {
-            return None;
-        }
-        state.schedule.begin_frame(now, &mut frame);
-        loop {
-            state.turns.waiting = state.schedule.waiting();
-            let Some((id, class, turn)) = state.schedule.next_turn(&frame) else { break };
-            let before = frame.len();
-            counts.pulls += 1;
-            counts.inversions += u64::from(state.turns.taken(class));
-            let pulled = match publishers.get_mut(&id) {
-                Some(publisher) => publisher.sequence.pull(now, LinkId(link), &mut frame, turn),
-                None => Pulled::Idle,
-            };
-            let wrote = frame.len() - before;
-            assert!(
-                wrote <= turn.budget + RECORD_BYTES,
-                "L9: a turn of {} bytes wrote {wrote}",
-                turn.budget
-            );
-            assert!(
-                wrote <= FRAGMENT_BYTES + RECORD_BYTES || state.turns.is_alone(),
-                "L9: {wrote} bytes while others wait"
-            );
-            // What does not fit into the rest of a frame begins the next.
-            let may_wait = before > 0 && !turn.may_cut;
-            if pulled == Pulled::More {
-                assert!(wrote > 0 || may_wait, "a turn that wrote nothing asks for more");
-            }
-            state.schedule.end_turn(id, class, pulled);
-        }
-        let counts = frame.counts();
-        let frame = frame.take()?;
-        state.schedule.end_frame(now, frame.wire_len() as u64, counts);
-        Some(frame)
-    }
-
-    /// Takes a frame off a link.
-    pub(super) fn read(&mut self, link: u64, frame: DataFrame) -> Result<(), String> {
-        let now = self.now();
-        let Some(mut state) = self.links.remove(&link) else { return Ok(()) };
-        let wire_len = frame.wire_len() as u64;
-        let mut host = NodeHost {
-            shared: &self.shared,
-            peer: state.peer.clone(),
-            link,
-            accounts: &mut state.accounts,
-        };
-        let counts = state.receiver.frame(frame, &mut host);
-        if matches!(counts, Ok(true)) {
-            state.schedule.took(now, wire_len);
-        }
-        let done = self.deliver(&mut state);
-        self.links.insert(link, state);
-        counts.map_err(|error| error.to_string())?;
-        done.into_iter().try_for_each(|word| self.peer_said(link, word))
-    }
-
-    /// Hands out what the receiver of a link made. What is of this node's own sequences is
-    /// left over.
-    fn deliver(&mut self, state: &mut NodeLink) -> Vec<Output<TapRef>> {
-        let mut rest = Vec::new();
-        for output in state.receiver.outputs() {
-            match output {
-                Output::Deliver(id, item) => {
-                    if let Some(subscription) = self.subscriptions.get_mut(&id.0) {
-                        subscription.feed.push(item);
-                    }
-                }
-                Output::SendResume(resume) => {
-                    self.counts.resumes += 1;
-                    state.schedule.resume(resume);
-                }
-                Output::SendRefuse(refuse) => {
-                    self.counts.refusals += 1;
-                    state.schedule.refuse(refuse);
-                }
-                other => rest.push(other),
-            }
-        }
-        rest
-    }
-
-    fn peer_said(&mut self, link: u64, word: Output<TapRef>) -> Result<(), String> {
-        let now = self.now();
-        let id = LinkId(link);
-        let result = match word {
-            Output::Credit(credit) => match self.publishers.get_mut(&credit.sequence) {
-                Some(publisher) => {
-                    let is_late = publisher.done && credit.last;
-                    self.counts.late_confirmations += u64::from(is_late);
-                    publisher.sequence.credit(now, id, credit)
-                }
-                None => Ok(()),
-            },
-            Output::Resume(resume) => match self.publishers.get_mut(&resume.sequence) {
-                Some(publisher) => publisher.sequence.resume(now, id, resume),
-                None => Ok(()),
-            },
-            Output::Refuse(refuse) => {
-                if let Some(publisher) = self.publishers.get_mut(&refuse.sequence) {
-                    publisher.sequence.refuse(now, id, refuse);
-                }
-                Ok(())
-            }
-            Output::Received(received) => match self.links.get_mut(&link) {
-                Some(state) => state.schedule.received(now, received),
-                None => Ok(()),
-            },
-            Output::Deliver(..) | Output::SendResume(_) | Output::SendRefuse(_) => Ok(()),
-        };
-        result.map_err(|fault| fault.to_string())
-    }
-
     // ---- time
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -482,13 +331,10 @@ impl DataNode {
                     publisher.sequence.handle_timeout(now, |link| progress(links, *link));
             }
         }
-        for state in self.links.values_mut() {
+        for (link, state) in &mut self.links {
             if state.review_at.is_some_and(|at| at <= now) {
                 state.review_at = None;
-                for (sequence, cell) in &state.accounts {
-                    let key = (cell.link, *sequence);
-                    self.shared.dirty.borrow_mut().insert(key, Rc::clone(cell));
-                }
+                self.cells.mark_all(*link);
             }
         }
     }
@@ -504,38 +350,3 @@ impl NodeLink {
 fn progress(links: &BTreeMap<u64, NodeLink>, link: u64) -> LinkProgress {
     links.get(&link).map_or_else(LinkProgress::default, |state| state.schedule.progress())
 }
-
-impl Turns {
-    fn is_alone(&self) -> bool {
-        self.waiting.iter().all(|waiting| *waiting == 0)
-    }
-
-    /// A sequence of this class has its turn. Tells whether a higher class waits.
-    fn taken(&mut self, class: Class) -> bool {
-        let place = usize::from(class.number());
-        self.waiting[place] -= 1;
-        let higher = self.waiting[..place].iter().any(|waiting| *waiting > 0);
-        if higher {
-            assert!(
-                self.passed_over[place] + 1 >= LOWER_CLASS_SHARE,
-                "L9: {class:?} has a turn after {} of higher classes that wait",
-                self.passed_over[place]
-            );
-        }
-        self.passed_over[place] = 0;
-        for other in 0..3 {
-            if other != place && self.waiting[other] > 0 {
-                self.passed_over[other] += 1;
-                assert!(
-                    other <= place || self.passed_over[other] <= LOWER_CLASS_SHARE + 1,
-                    "L9: a class {other} was passed over {} times",
-                    self.passed_over[other]
-                );
-            }
-        }
-        higher
-    }
-}
-
-/// What a record takes beside its payload, at most, with a Begin and a Skip before it.
-const RECORD_BYTES: usize = 4096 + 1024;
