@@ -7,8 +7,9 @@
 
 pub mod bus;
 mod counts;
-mod model;
-mod node;
+pub(crate) mod model;
+pub(crate) mod node;
 pub mod play;
+pub(crate) mod words;
 
 pub use counts::Counts;

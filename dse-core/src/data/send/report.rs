@@ -184,7 +184,7 @@ pub(super) struct Departed {
 /// What is left of one route.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum LastFate {
-    /// It confirmed all up to here, and nothing more was for it.
+    /// It confirmed all that was for it: up to here, if it withdrew then.
     Confirmed(u64),
     /// It took nothing, and nothing was for it.
     Nothing,

@@ -602,7 +602,11 @@ impl<L: Clone> Route<L> {
     pub(super) fn last_fate(&self, last: u64, cause: Option<UnconfirmedCause>) -> LastFate {
         let last = self.ending.map_or(last, |ending| ending.last);
         match self.fate(last, cause) {
-            Fate::Confirmed if self.confirmed > self.start => LastFate::Confirmed(last),
+            Fate::Confirmed if self.confirmed > self.start => match self.ending {
+                Some(Ending { reason: EndReason::NoInterest, .. }) => LastFate::Confirmed(last),
+                // What comes later is for it no more: it did not withdraw.
+                _ => LastFate::Confirmed(u64::MAX),
+            },
             Fate::Confirmed => LastFate::Nothing,
             Fate::Withdrawn
                 if !self.gave_up && self.confirmed > self.start && self.has_taken(last) =>

@@ -15,7 +15,7 @@ use dse_core::protocol::{Incarnation, Instant, NodeId, SubscriptionId};
 
 /// All cells of a node.
 #[derive(Clone, Debug, Default, Hash)]
-pub(in crate::data) struct Cells {
+pub(crate) struct Cells {
     pub(super) now: Instant,
     /// Accounts of which something is to be told.
     pub(super) dirty: BTreeSet<AccountRef>,
@@ -52,7 +52,7 @@ struct TapCell {
 
 /// The name of an account: its link, sequence and epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate::data) struct AccountRef {
+pub(crate) struct AccountRef {
     pub(super) link: u64,
     pub(super) sequence: u64,
     pub(super) epoch: u64,
@@ -60,7 +60,7 @@ pub(in crate::data) struct AccountRef {
 
 /// The name of a tap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::data) struct TapRef {
+pub(crate) struct TapRef {
     account: AccountRef,
     tap: TapId,
 }
@@ -84,11 +84,8 @@ impl Cells {
     /// A subscription is no more: what came for it alone is of no use to later links, and it
     /// takes nothing any more.
     pub(super) fn unsubscribe(&mut self, subscription: SubscriptionId) {
-        for sequences in self.registry.values_mut() {
-            sequences.retain(|_, progress| {
-                progress.fed.remove(&subscription);
-                !progress.fed.is_empty()
-            });
+        for progress in self.registry.values_mut().flat_map(BTreeMap::values_mut) {
+            progress.fed.remove(&subscription);
         }
         for (name, cell) in &mut self.accounts {
             let AccountCell { account, taps, .. } = cell;
@@ -291,15 +288,23 @@ impl Host for NodeHost<'_> {
             taps: BTreeMap::new(),
             early: (0, 0),
         };
-        CELLS.with_borrow_mut(|cells| cells.accounts.insert(name, cell));
+        CELLS.with_borrow_mut(|cells| {
+            let sequences = cells.registry.entry(self.peer.clone()).or_default();
+            sequences.insert(sequence, Progress { seq: last_seq, fed: BTreeSet::new() });
+            cells.accounts.insert(name, cell);
+        });
         self.epochs.insert(sequence, epoch);
         name
     }
 
     fn received_before(&self, sequence: u64) -> Option<u64> {
         CELLS.with_borrow(|cells| {
-            let progress = cells.registry.get(&self.peer)?.get(&sequence)?;
-            (!progress.fed.is_empty()).then_some(progress.seq)
+            let sequences = cells.registry.get(&self.peer);
+            match sequences.and_then(|sequences| sequences.get(&sequence)) {
+                // If not even its Begin came in before the link fell, all of it is still to come.
+                None => Some(0),
+                Some(progress) => (!progress.fed.is_empty()).then_some(progress.seq),
+            }
         })
     }
 }

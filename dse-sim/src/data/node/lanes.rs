@@ -11,7 +11,7 @@ use super::{DataNode, NodeLink};
 
 impl DataNode {
     /// Gives the links what became ready, and the peers their credits.
-    pub(in crate::data) fn pump(&mut self) {
+    pub(crate) fn pump(&mut self) {
         let now = self.now();
         for (id, publisher) in &mut self.publishers {
             for (link, class) in publisher.sequence.take_ready() {
@@ -53,9 +53,9 @@ impl DataNode {
     }
 
     /// The next frame of a link, if one is due.
-    pub(in crate::data) fn write(&mut self, link: u64) -> Option<DataFrame> {
+    pub(crate) fn write(&mut self, link: u64) -> Option<DataFrame> {
         let now = self.now();
-        let Self { links, publishers, counts, .. } = self;
+        let Self { links, publishers, counts, frame_bytes, .. } = self;
         let state = links.get_mut(&link)?;
         let mut frame = FrameWriter::new();
         let due = state.schedule.poll_timeout().is_some_and(|at| at <= now);
@@ -95,20 +95,21 @@ impl DataNode {
             let _ = publisher.sequence.take_dropped();
         }
         let frame = frame.take()?;
-        state.schedule.end_frame(now, frame.wire_len() as u64, counts);
+        let wire_len = frame_bytes.unwrap_or(frame.wire_len() as u64);
+        state.schedule.end_frame(now, wire_len, counts);
         Some(frame)
     }
 
     /// Takes a frame off a link.
-    pub(in crate::data) fn read(&mut self, link: u64, frame: DataFrame) -> Result<(), String> {
+    pub(crate) fn read(&mut self, link: u64, frame: DataFrame) -> Result<(), String> {
         let now = self.now();
         let Some(mut state) = self.links.remove(&link) else { return Ok(()) };
-        let wire_len = frame.wire_len() as u64;
+        let wire_len = self.frame_bytes.unwrap_or(frame.wire_len() as u64);
         let NodeLink { receiver, epochs, peer, .. } = &mut state;
         let mut host = NodeHost { peer: peer.clone(), link, epochs };
         let counts = self.cells.during(|| receiver.frame(frame, &mut host));
         let _ = receiver.take_counters();
-        if matches!(counts, Ok(true)) {
+        if matches!(counts, Ok(true)) && self.tells_received {
             state.schedule.took(now, wire_len);
         }
         let done = self.deliver(&mut state);

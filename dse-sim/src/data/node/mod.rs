@@ -12,9 +12,11 @@ use bytes::Bytes;
 use dse_core::data::Headers;
 use dse_core::data::limits::{FRAGMENT_BYTES, Window};
 use dse_core::data::link::LinkSchedule;
-use dse_core::data::receive::{Delivery, Feed, LinkReceiver, Wanted};
+use dse_core::data::receive::{Delivery, Feed, Item, LinkReceiver, Wanted};
 use dse_core::data::send::{LinkProgress, Report, Sequence, SequenceConfig};
-use dse_core::protocol::{Incarnation, Instant, InterestOptions, LinkId, NodeId, SubscriptionId};
+use dse_core::protocol::{
+    Incarnation, Instant, InterestOptions, Key, LinkId, NodeId, SubscriptionId,
+};
 
 use cells::{AccountRef, Cells, TapRef};
 use turns::Turns;
@@ -22,29 +24,34 @@ use turns::Turns;
 /// A node's data machines.
 #[derive(Clone, Hash)]
 pub(crate) struct DataNode {
-    pub(super) incarnation: Incarnation,
+    pub(crate) incarnation: Incarnation,
     cells: Cells,
     /// What it grants each sequence.
     window: Window,
     stall_timeout: Duration,
     fragment_bytes: usize,
-    pub(super) publishers: BTreeMap<u64, Publisher>,
-    pub(super) subscriptions: BTreeMap<u64, Subscription>,
-    pub(super) links: BTreeMap<u64, NodeLink>,
-    pub(super) counts: NodeCounts,
+    /// Each frame that counts is taken for so long: then what is in flight does not depend on
+    /// how samples share frames.
+    frame_bytes: Option<u64>,
+    /// It tells its peers what it has taken off a link.
+    tells_received: bool,
+    pub(crate) publishers: BTreeMap<u64, Publisher>,
+    pub(crate) subscriptions: BTreeMap<u64, Subscription>,
+    pub(crate) links: BTreeMap<u64, NodeLink>,
+    pub(crate) counts: NodeCounts,
 }
 
 /// What a node counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NodeCounts {
-    pub(super) stalls: u64,
-    pub(super) left_out: u64,
-    pub(super) resumes: u64,
-    pub(super) refusals: u64,
-    pub(super) blocked: u64,
-    pub(super) inversions: u64,
-    pub(super) pulls: u64,
-    pub(super) late_confirmations: u64,
+    pub(crate) stalls: u64,
+    pub(crate) left_out: u64,
+    pub(crate) resumes: u64,
+    pub(crate) refusals: u64,
+    pub(crate) blocked: u64,
+    pub(crate) inversions: u64,
+    pub(crate) pulls: u64,
+    pub(crate) late_confirmations: u64,
 }
 
 impl Hash for NodeCounts {
@@ -55,51 +62,53 @@ impl Hash for NodeCounts {
 /// A publisher: its sequence, and what its application wants.
 #[derive(Clone, Hash)]
 pub(crate) struct Publisher {
-    pub(super) sequence: Sequence<u64>,
+    pub(crate) sequence: Sequence<u64>,
     /// Payload lengths of samples that the application wants to publish next.
-    pub(super) waiting: VecDeque<usize>,
+    pub(crate) waiting: VecDeque<usize>,
     /// Closed, and waits for its subscribers until then.
-    pub(super) closing: Option<Instant>,
-    pub(super) report: Option<Report>,
+    pub(crate) closing: Option<Instant>,
+    pub(crate) report: Option<Report>,
     /// No word of it is sent or taken any more.
-    pub(super) done: bool,
+    pub(crate) done: bool,
     /// Links whose peers want it, and how.
-    pub(super) routed: BTreeMap<u64, InterestOptions>,
+    pub(crate) routed: BTreeMap<u64, InterestOptions>,
     /// Links whose peers wanted it no more once: what they lack may be their wish.
-    pub(super) withdrawn: BTreeSet<u64>,
+    pub(crate) withdrawn: BTreeSet<u64>,
 }
 
 /// A subscription.
 #[derive(Clone, Hash)]
 pub(crate) struct Subscription {
-    pub(super) wanted: Wanted,
-    pub(super) feed: Feed<TapRef>,
+    pub(crate) wanted: Wanted,
+    pub(crate) feed: Feed<TapRef>,
 }
 
 /// A node's end of a link.
 #[derive(Clone, Hash)]
 pub(crate) struct NodeLink {
-    pub(super) peer: (NodeId, Incarnation),
-    pub(super) schedule: LinkSchedule<u64>,
+    pub(crate) peer: (NodeId, Incarnation),
+    pub(crate) schedule: LinkSchedule<u64>,
     receiver: LinkReceiver<AccountRef>,
     /// The present epochs of the sequences that come in.
     epochs: BTreeMap<u64, u64>,
     /// What the peer wants, as it has said.
-    pub(super) wishes: Vec<Wanted>,
+    pub(crate) wishes: Vec<Wanted>,
     review_at: Option<Instant>,
-    pub(super) turns: Turns,
+    pub(crate) turns: Turns,
     /// A frame waits for the lane: until it has gone nothing is written.
-    pub(super) is_full: bool,
+    pub(crate) is_full: bool,
 }
 
 impl DataNode {
-    pub(super) fn new(incarnation: Incarnation, window: Window, stall_timeout: Duration) -> Self {
+    pub(crate) fn new(incarnation: Incarnation, window: Window, stall_timeout: Duration) -> Self {
         Self {
             incarnation,
             cells: Cells::default(),
             window,
             stall_timeout,
             fragment_bytes: FRAGMENT_BYTES,
+            frame_bytes: None,
+            tells_received: true,
             publishers: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -107,8 +116,19 @@ impl DataNode {
         }
     }
 
+    /// Frames of any length are taken for one of this length, which is the longest.
+    pub(crate) fn with_frames_of(self, bytes: u64) -> Self {
+        Self { frame_bytes: Some(bytes), ..self }
+    }
+
+    /// What is taken off a link is not told, and frames have no length: for where no time passes
+    /// of which it could decide anything.
+    pub(crate) fn without_received(self) -> Self {
+        Self { frame_bytes: Some(0), tells_received: false, ..self }
+    }
+
     /// All calls that follow are of this time.
-    pub(super) fn set_now(&mut self, now: Instant) {
+    pub(crate) fn set_now(&mut self, now: Instant) {
         self.cells.now = now;
     }
 
@@ -118,7 +138,7 @@ impl DataNode {
 
     // ---- links and interest
 
-    pub(super) fn open_link(&mut self, link: u64, peer: (NodeId, Incarnation)) {
+    pub(crate) fn open_link(&mut self, link: u64, peer: (NodeId, Incarnation)) {
         self.cells.keep_instance(&peer.0, peer.1);
         let mut receiver = LinkReceiver::new(peer.0.clone(), peer.1, link);
         receiver.set_subscriptions(&self.wanted());
@@ -136,7 +156,7 @@ impl DataNode {
     }
 
     /// The link fell, or the peer left in order.
-    pub(super) fn close_link(&mut self, link: u64, left: bool) {
+    pub(crate) fn close_link(&mut self, link: u64, left: bool) {
         let now = self.now();
         for publisher in self.publishers.values_mut() {
             publisher.routed.remove(&link);
@@ -153,7 +173,7 @@ impl DataNode {
     }
 
     /// The peer of a link says what it wants.
-    pub(super) fn set_wishes(&mut self, link: u64, wishes: Vec<Wanted>) {
+    pub(crate) fn set_wishes(&mut self, link: u64, wishes: Vec<Wanted>) {
         if let Some(state) = self.links.get_mut(&link) {
             state.wishes = wishes;
             self.reroute(link);
@@ -191,19 +211,29 @@ impl DataNode {
         }
     }
 
+    /// A peer exposes a key no more.
+    pub(crate) fn undeclared(&mut self, node: &NodeId, key: &Key) {
+        for subscription in self.subscriptions.values_mut() {
+            if subscription.wanted.keys.matches(key) {
+                let item = Item::Undeclared { node: node.clone(), key: key.clone() };
+                subscription.feed.push(item);
+            }
+        }
+    }
+
     // ---- subscriptions
 
-    fn wanted(&self) -> Vec<Wanted> {
+    pub(crate) fn wanted(&self) -> Vec<Wanted> {
         self.subscriptions.values().map(|subscription| subscription.wanted.clone()).collect()
     }
 
-    pub(super) fn subscribe(&mut self, wanted: Wanted) -> Vec<Wanted> {
+    pub(crate) fn subscribe(&mut self, wanted: Wanted) -> Vec<Wanted> {
         let feed = Feed::new(wanted.options);
         self.subscriptions.insert(wanted.id.0, Subscription { wanted, feed });
         self.subscriptions_changed()
     }
 
-    pub(super) fn unsubscribe(&mut self, id: u64) -> Vec<Wanted> {
+    pub(crate) fn unsubscribe(&mut self, id: u64) -> Vec<Wanted> {
         self.subscriptions.remove(&id);
         let wanted = self.subscriptions_changed();
         self.cells.unsubscribe(SubscriptionId(id));
@@ -221,7 +251,7 @@ impl DataNode {
         wanted
     }
 
-    pub(super) fn next_delivery(&mut self, subscription: u64) -> Option<Delivery> {
+    pub(crate) fn next_delivery(&mut self, subscription: u64) -> Option<Delivery> {
         let now = self.now();
         let feed = &mut self.subscriptions.get_mut(&subscription)?.feed;
         self.cells.during(|| feed.next(now))
@@ -229,7 +259,7 @@ impl DataNode {
 
     // ---- publishers
 
-    pub(super) fn declare(&mut self, config: SequenceConfig) {
+    pub(crate) fn declare(&mut self, config: SequenceConfig) {
         let id = config.id;
         let publisher = Publisher {
             sequence: Sequence::new(config),
@@ -248,7 +278,7 @@ impl DataNode {
 
     /// Publishes what the application of a publisher wants, as far as nobody is waited for.
     /// Calls back with the number and length of each sample, which gives the payload.
-    pub(super) fn publish(
+    pub(crate) fn publish(
         &mut self,
         id: u64,
         time_ns: u64,
@@ -274,7 +304,7 @@ impl DataNode {
         }
     }
 
-    pub(super) fn close(&mut self, id: u64, deadline: Instant) {
+    pub(crate) fn close(&mut self, id: u64, deadline: Instant) {
         let now = self.now();
         if let Some(publisher) = self.publishers.get_mut(&id)
             && publisher.closing.is_none()
@@ -286,7 +316,7 @@ impl DataNode {
     }
 
     /// Looks whether a closed publisher has everything confirmed, or its deadline came.
-    pub(super) fn settle(&mut self, id: u64) -> bool {
+    pub(crate) fn settle(&mut self, id: u64) -> bool {
         let now = self.now();
         let links = &self.links;
         let Some(publisher) = self.publishers.get_mut(&id) else { return false };
@@ -305,7 +335,7 @@ impl DataNode {
 
     // ---- time
 
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let publishers = self.publishers.values();
         let closing = publishers
             .clone()
@@ -322,7 +352,13 @@ impl DataNode {
             .min()
     }
 
-    pub(super) fn handle_timeout(&mut self) {
+    /// When somebody who is waited for, or is lost, is given up, if nothing else happens.
+    pub(crate) fn poll_stall(&self) -> Option<Instant> {
+        let publishers = self.publishers.values();
+        publishers.filter_map(|publisher| publisher.sequence.poll_timeout()).min()
+    }
+
+    pub(crate) fn handle_timeout(&mut self) {
         let now = self.now();
         let links = &self.links;
         for publisher in self.publishers.values_mut() {
@@ -341,8 +377,24 @@ impl DataNode {
 }
 
 impl NodeLink {
+    /// Is there something that it writes, now or after a while of waiting for company?
+    pub(crate) fn writes(&self) -> bool {
+        self.schedule.has_turn() || self.has_reverse()
+    }
+
+    fn has_reverse(&self) -> bool {
+        self.schedule.is_due(Instant::from_nanos(u64::MAX))
+    }
+
+    /// What goes back to the peer waits no more for company.
+    pub(crate) fn hurry(&mut self) {
+        if !self.schedule.has_turn() {
+            self.schedule.hurry();
+        }
+    }
+
     /// How many sequences it knows that come in.
-    pub(super) fn sequences(&self) -> usize {
+    pub(crate) fn sequences(&self) -> usize {
         self.receiver.sequences()
     }
 }

@@ -5,7 +5,7 @@ use dse_core::protocol::Class;
 
 /// Whose turn it was, held against law L9.
 #[derive(Clone, Default, Hash)]
-pub(in crate::data) struct Turns {
+pub(crate) struct Turns {
     pub(super) waiting: [usize; 3],
     passed_over: [u32; 3],
 }
