@@ -216,10 +216,14 @@ impl Model {
             }
             Delivery::Back { .. } => {
                 assert!(
-                    !is_new && matches!(position.fate, Fate::Left | Fate::Lost),
+                    !is_new && matches!(position.fate, Fate::Left | Fate::Lost | Fate::Ended),
                     "L10: back, and was not gone: {}",
                     who!()
                 );
+                if position.fate == Fate::Ended {
+                    // The word that the key is exposed no more overtook what was under way.
+                    position.ends -= 1;
+                }
                 position.fate = Fate::Live;
                 counts.back += 1;
             }

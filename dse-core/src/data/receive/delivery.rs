@@ -46,7 +46,8 @@ pub enum Delivery {
         /// What it publishes.
         origin: Arc<Origin>,
     },
-    /// The publisher that was lost is back: samples go on.
+    /// The publisher that was lost is back: samples go on. Or its key was taken for ended, for the
+    /// word of that overtook samples that were under way: they follow, and the end.
     Back {
         /// What it publishes.
         origin: Arc<Origin>,

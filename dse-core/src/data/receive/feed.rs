@@ -78,6 +78,8 @@ enum Fate {
     /// A sequence feeds it.
     Live,
     Ended,
+    /// Its key is exposed no more, and no end of it came. What was under way may still come.
+    Undeclared,
     Left,
     Lost,
     /// It is of no use any more: another may take its place.
@@ -353,11 +355,12 @@ impl<T: Tap> Feed<T> {
                 position.fate = Fate::Live;
             }
             if before.incarnation != source.origin.incarnation {
-                position.delivered = start;
+                position.delivered = before_first(&source.origin, start);
                 let origin = Arc::clone(&source.origin);
                 self.next.push_back(Delivery::Restarted { origin });
             } else if !is_new {
-                if matches!(fate, Fate::Lost | Fate::Left) {
+                let goes_on = fate == Fate::Undeclared && sequence == source.sequence;
+                if matches!(fate, Fate::Lost | Fate::Left) || goes_on {
                     let origin = Arc::clone(&source.origin);
                     self.next.push_back(Delivery::Back { origin });
                 }
@@ -493,8 +496,9 @@ impl<T: Tap> Feed<T> {
         };
         let is_fed = self.feeds.values().any(|feed| feed.position == place);
         let position = self.positions.get(place);
-        if !is_fed && position.fate == Fate::Live {
+        if !is_fed && matches!(position.fate, Fate::Live | Fate::Lost | Fate::Left) {
             self.next.extend(position.ended(EndReason::Closed));
+            position.fate = Fate::Undeclared;
         }
     }
 
@@ -555,7 +559,7 @@ impl Positions {
         let position = Position {
             origin: Arc::clone(origin),
             rank: (0, 0, 0),
-            delivered: start,
+            delivered: before_first(origin, start),
             fate: Fate::Live,
             reason: SkipReason::Lost,
             next_at: Instant::ZERO,
@@ -589,6 +593,12 @@ impl Positions {
             keeps
         });
     }
+}
+
+/// The number before the first one that is for a subscription. Of a state any value is, for a
+/// sequence that began only to end for want of interest may have left it out.
+fn before_first(origin: &Origin, start: u64) -> u64 {
+    if origin.kind == Kind::State { 0 } else { start }
 }
 
 impl Position {

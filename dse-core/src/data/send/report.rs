@@ -195,7 +195,10 @@ pub(super) enum LastFate {
 impl Departed {
     pub(super) fn add(&mut self, node: NodeId, fate: LastFate, losses: &Losses) {
         self.losses.add_all(losses);
+        // Each node is counted once: who lacks something is named, whatever came after.
+        let is_named = self.unconfirmed.iter().any(|it| it.node == node);
         match fate {
+            LastFate::Confirmed(_) | LastFate::Withdrawn if is_named => {}
             LastFate::Confirmed(seq) => {
                 if self.confirmed.len() >= REPORTED_NODES && !self.confirmed.contains_key(&node) {
                     self.confirmed.pop_first();
@@ -203,7 +206,10 @@ impl Departed {
                 self.confirmed.insert(node, seq);
             }
             LastFate::Nothing => {}
-            LastFate::Withdrawn => self.withdrawn += 1,
+            LastFate::Withdrawn => {
+                self.confirmed.remove(&node);
+                self.withdrawn += 1;
+            }
             LastFate::Unconfirmed(cause) => {
                 self.confirmed.remove(&node);
                 self.unconfirmed.retain(|it| it.node != node);

@@ -10,6 +10,7 @@ use dse_core::data::send::{Policy, Report, UnconfirmedCause};
 use super::plot::SequencePlot;
 use super::state::{KEY, MOST_FRAME, NAMES, SEQUENCE, State};
 use crate::data::model::{Fate, Position};
+use crate::explore::clock::START;
 
 impl State {
     /// What the present subscription was told.
@@ -110,7 +111,8 @@ impl State {
             let after = self.wanted_after.unwrap_or(last);
             // Who was never told of the sequence lacks nothing that it knows of: what is kept no
             // more, after a loss, is as what was published before it came.
-            let was_lost = self.left != plot.faults;
+            let drops = matches!(plot.policy, Policy::DropOldest | Policy::DropNewest);
+            let was_lost = self.left != plot.faults && (drops || self.now > START);
             let has_value = plot.policy == Policy::Latest && last > 0;
             let lacks = last > after || has_value;
             let gone = self.nodes[0].is_none() || is_closed;
@@ -140,7 +142,12 @@ impl State {
         let after = self.wanted_after.unwrap_or(last);
         let has_all = reached == Some(last) || reached.is_none() && last <= after || is_wished;
         // What was published and never sent, of a publisher that was closed and then gave up.
-        if !has_all && !(is_closed && self.left != plot.faults) {
+        // It was told of the loss, and then that the key has ended: what came meanwhile was for
+        // nobody.
+        let drops = matches!(plot.policy, Policy::DropOldest | Policy::DropNewest);
+        let was_lost = self.left.losses < plot.faults.losses;
+        let for_nobody = drops || self.now > START || self.withdrew;
+        if !has_all && !(is_closed && was_lost && for_nobody) {
             return Err(format!("L8: what was published last has not arrived: {}", word()));
         }
         Ok(())

@@ -45,9 +45,9 @@ fn loss() -> SequencePlot {
 }
 
 fn close() -> SequencePlot {
-    let about = "a publisher closes after one or two samples while the link is lost, and it may be for long";
+    let about = "a publisher closes while the link is lost, and it may be for long";
     let faults = Faults { losses: 1, delays: 1, ..NONE };
-    SequencePlot { faults, may_stop: true, ..plot("seq-close", about, Policy::Block, 2) }
+    SequencePlot { faults, may_stop: true, ..plot("seq-close", about, Policy::Block, 1) }
 }
 
 fn stall() -> SequencePlot {
@@ -61,7 +61,7 @@ fn withdraw() -> SequencePlot {
         "seq-withdraw",
         "a subscriber withdraws and wants again while the link is lost",
         Policy::Block,
-        3,
+        2,
     );
     plot.words[1] = vec![Want, Withdraw, Want];
     SequencePlot { faults: LOSS, ..plot }
@@ -100,9 +100,9 @@ fn credit() -> SequencePlot {
         "seq-credit",
         "samples wait for credit, the log overflows, and a subscriber stalls",
         Policy::DropOldest,
-        4,
+        3,
     );
-    plot.samples = vec![LARGE; 4];
+    plot.samples = vec![LARGE; 3];
     SequencePlot { faults: DELAY, log_samples: Some(1), ..plot }
 }
 
@@ -110,7 +110,7 @@ fn expires() -> SequencePlot {
     let about = "samples of a short lifetime, some time passes, and the link is lost";
     let faults = Faults { losses: 1, delays: 1, ..NONE };
     let lifetime = Some(Duration::from_secs(1));
-    SequencePlot { faults, lifetime, ..plot("seq-expires", about, Policy::Block, 3) }
+    SequencePlot { faults, lifetime, ..plot("seq-expires", about, Policy::Block, 2) }
 }
 
 fn state() -> SequencePlot {
@@ -121,7 +121,7 @@ fn state() -> SequencePlot {
 fn state_stall() -> SequencePlot {
     let about = "a state closes while the link is lost, and it may be for long";
     let faults = Faults { losses: 1, delays: 1, ..NONE };
-    SequencePlot { faults, may_stop: true, ..plot("state-close", about, Policy::Latest, 2) }
+    SequencePlot { faults, may_stop: true, ..plot("state-close", about, Policy::Latest, 1) }
 }
 
 fn state_withdraw() -> SequencePlot {
@@ -132,7 +132,6 @@ fn state_withdraw() -> SequencePlot {
         2,
     );
     plot.words[1] = vec![Want, Withdraw, Want];
-    plot.words[0].push(Leave);
     SequencePlot { faults: LOSS, ..plot }
 }
 

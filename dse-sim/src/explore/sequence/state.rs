@@ -39,6 +39,9 @@ pub(in crate::explore) struct State {
     pub(super) subscriptions: u64,
     /// What was published when the publisher's node heard of the present subscription.
     pub(super) wanted_after: Option<u64>,
+    /// Which one it heard of, and on which link.
+    pub(super) wanted_by: Option<u64>,
+    pub(super) wanted_on: u64,
     /// A subscription was withdrawn.
     pub(super) withdrew: bool,
     /// What the publisher reported.
@@ -128,6 +131,8 @@ impl State {
             subscription: None,
             subscriptions: 0,
             wanted_after: None,
+            wanted_by: None,
+            wanted_on: 0,
             withdrew: false,
             report: None,
         }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use dse_core::data::receive::Wanted;
-use dse_core::data::send::Report;
+use dse_core::data::send::{Policy, Report};
 use dse_core::data::{DataFrame, Headers};
 use dse_core::protocol::{Incarnation, Instant, SubscriptionId};
 
@@ -16,6 +16,7 @@ use crate::caught::caught;
 use crate::data::Counts;
 use crate::data::model::{payload, words};
 use crate::data::node::DataNode;
+use crate::explore::clock::START;
 use crate::world::{expr, id, key};
 
 impl State {
@@ -260,10 +261,14 @@ impl State {
         let last_seq = self.last_seq();
         match said {
             Some(Said::Wants(wanted)) => {
-                self.wanted_after = match wanted.first() {
-                    Some(_) => Some(self.wanted_after.unwrap_or(last_seq)),
-                    None => None,
-                };
+                // What a lost link left behind is kept for a while, of some policies.
+                let drops = matches!(plot.policy, Policy::DropOldest | Policy::DropNewest);
+                let subscription = wanted.first().map(|it| it.id.0);
+                let begins_anew = subscription != self.wanted_by
+                    || number != self.wanted_on && (drops || self.now > START);
+                let before = self.wanted_after.filter(|_| !begins_anew);
+                self.wanted_after = subscription.map(|_| before.unwrap_or(last_seq));
+                (self.wanted_by, self.wanted_on) = (subscription, number);
                 if let Some(node) = self.node(side) {
                     node.set_wishes(number, Vec::clone(&wanted));
                 }
