@@ -139,6 +139,12 @@ impl Cells {
         let credit = cell.account.credit(window)?;
         cell.taps.values_mut().for_each(|tap| tap.bytes = 0);
         let urgent = std::mem::take(&mut cell.urgent) || credit.last;
+        if credit.last
+            && let Some(sequences) = self.registry.get_mut(&cell.peer)
+        {
+            // No link goes on from here.
+            sequences.remove(&name.sequence);
+        }
         Some((credit, urgent))
     }
 

@@ -8,7 +8,7 @@ use dse_core::data::limits::{IN_FLIGHT_BYTES, LOG_BYTES};
 use dse_core::data::send::{Policy, Report, UnconfirmedCause};
 
 use super::plot::SequencePlot;
-use super::state::{KEY, MOST_FRAME, NAMES, SEQUENCE, State};
+use super::state::{KEY, MOST_FRAME, NAMES, NOTHING, SEQUENCE, State};
 use crate::data::model::{Fate, Position};
 use crate::explore::clock::START;
 
@@ -140,7 +140,9 @@ impl State {
             if plot.policy == Policy::Latest { position.delivered } else { position.told };
         let is_wished = !plot.options.min_interval.is_zero();
         let after = self.wanted_after.unwrap_or(last);
-        let has_all = reached == Some(last) || reached.is_none() && last <= after || is_wished;
+        let is_stream = plot.policy != Policy::Latest;
+        let none_for_it = last <= after && (is_stream || last == 0 || after == NOTHING);
+        let has_all = reached == Some(last) || none_for_it || is_wished;
         // What was published and never sent, of a publisher that was closed and then gave up.
         // It was told of the loss, and then that the key has ended: what came meanwhile was for
         // nobody.

@@ -22,6 +22,7 @@ pub(in crate::explore) fn plots() -> Vec<SequencePlot> {
         close(),
         stall(),
         withdraw(),
+        again(),
         leave(),
         subscriber_leaves(),
         drop_oldest(),
@@ -57,14 +58,17 @@ fn stall() -> SequencePlot {
 }
 
 fn withdraw() -> SequencePlot {
-    let mut plot = plot(
-        "seq-withdraw",
-        "a subscriber withdraws and wants again while the link is lost",
-        Policy::Block,
-        2,
-    );
+    let about = "a subscriber withdraws and wants again while the link is lost";
+    let mut plot = plot("seq-withdraw", about, Policy::Block, 1);
     plot.words[1] = vec![Want, Withdraw, Want];
     SequencePlot { faults: LOSS, ..plot }
+}
+
+fn again() -> SequencePlot {
+    let about = "a subscriber withdraws and wants again on the same link";
+    let mut plot = plot("seq-again", about, Policy::Block, 3);
+    plot.words[1] = vec![Want, Withdraw, Want];
+    plot
 }
 
 fn leave() -> SequencePlot {
@@ -107,10 +111,9 @@ fn credit() -> SequencePlot {
 }
 
 fn expires() -> SequencePlot {
-    let about = "samples of a short lifetime, some time passes, and the link is lost";
-    let faults = Faults { losses: 1, delays: 1, ..NONE };
+    let about = "samples of a short lifetime, and some time passes";
     let lifetime = Some(Duration::from_secs(1));
-    SequencePlot { faults, lifetime, ..plot("seq-expires", about, Policy::Block, 2) }
+    SequencePlot { faults: DELAY, lifetime, ..plot("seq-expires", about, Policy::Block, 2) }
 }
 
 fn state() -> SequencePlot {

@@ -86,6 +86,8 @@ impl Hash for Said {
     }
 }
 
+/// Who wants the samples after this number comes after the close: nothing is for it.
+pub(super) const NOTHING: u64 = u64::MAX;
 /// The number of the sequence, which is the publisher's, too.
 pub(super) const SEQUENCE: u64 = 1;
 pub(super) const KEY: &str = "a/x";

@@ -10,7 +10,7 @@ use dse_core::protocol::{Incarnation, Instant, SubscriptionId};
 
 use super::choice::Choice;
 use super::plot::{SequencePlot, Word};
-use super::state::{KEY, Lane, Link, MOST_FRAME, NAMES, SEQUENCE, Said, State, source};
+use super::state::{KEY, Lane, Link, MOST_FRAME, NAMES, NOTHING, SEQUENCE, Said, State, source};
 use super::story::Story;
 use crate::caught::caught;
 use crate::data::Counts;
@@ -267,7 +267,10 @@ impl State {
                 let begins_anew = subscription != self.wanted_by
                     || number != self.wanted_on && (drops || self.now > START);
                 let before = self.wanted_after.filter(|_| !begins_anew);
-                self.wanted_after = subscription.map(|_| before.unwrap_or(last_seq));
+                let publisher = self.nodes[0].as_ref().and_then(|it| it.publishers.get(&SEQUENCE));
+                let is_closed = publisher.is_none_or(|it| it.closing.is_some());
+                let from_now = if is_closed { NOTHING } else { last_seq };
+                self.wanted_after = subscription.map(|_| before.unwrap_or(from_now));
                 (self.wanted_by, self.wanted_on) = (subscription, number);
                 if let Some(node) = self.node(side) {
                     node.set_wishes(number, Vec::clone(&wanted));
