@@ -10,7 +10,7 @@ use bytes::Bytes;
 use dse_core::data::limits::{FRAME_BYTES, IN_FLIGHT_BYTES, LOG_BYTES, PAYLOAD_BYTES, Window};
 use dse_core::data::receive::{Delivery, Wanted};
 use dse_core::data::send::{Policy, Report, SequenceConfig, UnconfirmedCause};
-use dse_core::data::{Body, DataFrame, Headers, Origin, Record};
+use dse_core::data::{DataFrame, Headers, Origin};
 use dse_core::protocol::{
     Class, Incarnation, Instant, InterestOptions, Kind, NodeId, SubscriptionId,
 };
@@ -18,6 +18,7 @@ use dse_core::protocol::{
 use super::counts::Counts;
 use super::model::{self, Model, Reader, Source, payload};
 use super::node::DataNode;
+use super::words::{ends_amid, of_frame};
 use crate::world::{expr, id, key};
 
 /// What a lane is like.
@@ -846,7 +847,7 @@ impl Bus {
 
     fn read(&mut self, link: usize, side: usize, frame: DataFrame) {
         let node = self.links[link].ends[side];
-        self.remark(|| format!("  node {node} reads link {link}: {}", words(&frame)));
+        self.remark(|| format!("  node {node} reads link {link}: {}", of_frame(&frame)));
         let now = self.instant();
         let frame = recoded(frame);
         let Some(running) = &mut self.slots[node].node else { return };
@@ -1166,40 +1167,6 @@ fn recoded(frame: DataFrame) -> DataFrame {
     }
     let wire = frame.into_wire(1024).concat();
     DataFrame::from_wire(Bytes::from(wire)).expect("a frame as it was written")
-}
-
-/// Does a value in fragments go on beyond this frame?
-fn ends_amid(frame: &DataFrame) -> bool {
-    let fragments = frame.records().flatten().filter_map(|record| match record {
-        Record::Fragment(fragment) => Some(fragment.is_last()),
-        _ => None,
-    });
-    fragments.last() == Some(false)
-}
-
-fn words(frame: &DataFrame) -> String {
-    let payload = match &frame.body {
-        Body::Parts(parts) => parts.iter().map(Bytes::len).sum(),
-        Body::Whole(whole) => whole.len(),
-    };
-    let records: Vec<String> = frame
-        .records()
-        .map(|record| match record {
-            Ok(Record::Samples(it)) if it.more == 0 => {
-                format!("Sample {}#{}", it.sequence, it.seq)
-            }
-            Ok(Record::Samples(it)) => {
-                format!("Samples {}#{} and {} more", it.sequence, it.seq, it.more)
-            }
-            Ok(Record::Fragment(it)) => {
-                let (seq, end) = (it.sample.seq, it.offset + it.sample.payload.len as u64);
-                format!("Fragment {}#{seq} to {end}/{}", it.sample.sequence, it.total)
-            }
-            Ok(other) => format!("{other:?}"),
-            Err(error) => format!("{error}"),
-        })
-        .collect();
-    format!("{payload} of payload, {}", records.join(", "))
 }
 
 fn nanos(time: Duration) -> u64 {
