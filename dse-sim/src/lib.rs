@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+mod caught;
 pub mod data;
 pub mod explore;
 pub mod play;

@@ -1,12 +1,11 @@
 //! The exhaustive check finds what is wrong, and says the same each time.
 
-use dse_sim::explore::{Faults, Outcome, Plot, search, worlds};
+use dse_sim::explore::{Faults, Model, Outcome};
 
-fn world(name: &str, faults: Faults) -> Plot {
-    let found = worlds().into_iter().find(|plot| plot.name == name);
-    let mut plot = found.expect("a world of this name");
-    plot.faults = faults;
-    plot
+fn world(name: &str, faults: Faults) -> Model {
+    let mut model = Model::named(name).expect("a world of this name");
+    *model.faults_mut() = faults;
+    model
 }
 
 fn is_number(text: &str) -> bool {
@@ -19,8 +18,8 @@ fn figures(outcome: &Outcome) -> (usize, usize, usize, usize) {
 
 #[test]
 fn a_world_is_searched_whole_and_the_same_twice() {
-    let plot = world("clash", Faults::default());
-    let (one, two) = (search(&plot, usize::MAX), search(&plot, usize::MAX));
+    let model = world("clash", Faults::default());
+    let (one, two) = (model.search(usize::MAX), model.search(usize::MAX));
     assert!(one.whole && one.broken.is_none(), "{:?}", one.broken);
     assert_eq!(figures(&one), figures(&two));
 }
@@ -30,7 +29,7 @@ fn a_world_is_searched_whole_and_the_same_twice() {
 #[test]
 fn a_network_that_drops_one_message_in_silence_is_found_out() {
     for name in ["both-dial", "change", "newcomer", "three-ask", "clash"] {
-        let outcome = search(&world(name, Faults { drops: 1, ..Faults::default() }), usize::MAX);
+        let outcome = world(name, Faults { drops: 1, ..Faults::default() }).search(usize::MAX);
         let (broken, story) = outcome.broken.expect(name);
         let dropped = story.iter().filter(|line| line.contains("DROPPED")).count();
         assert_eq!(dropped, 1, "{name}: {broken}\n{}", story.join("\n"));
@@ -41,7 +40,7 @@ fn a_network_that_drops_one_message_in_silence_is_found_out() {
 #[test]
 fn the_story_of_a_broken_rule_is_short_and_in_words() {
     let outcome =
-        search(&world("three-change", Faults { drops: 1, ..Faults::default() }), usize::MAX);
+        world("three-change", Faults { drops: 1, ..Faults::default() }).search(usize::MAX);
     let (broken, story) = outcome.broken.expect("a lost message is found out");
     let begin = story.iter().position(|line| line.starts_with("-- here")).expect("a beginning");
     let numbered = |line: &&String| line.split('.').next().is_some_and(is_number);
@@ -53,6 +52,29 @@ fn the_story_of_a_broken_rule_is_short_and_in_words() {
 
 #[test]
 fn a_search_that_stops_early_says_that_it_is_not_whole() {
-    let outcome = search(&world("leave", Faults::default()), 10);
+    let outcome = world("leave", Faults::default()).search(10);
     assert!(!outcome.whole && outcome.broken.is_none());
+}
+
+/// Of a sequence all orders are tried, with a link lost or not; the machines keep their word.
+#[test]
+fn a_sequence_keeps_the_laws_whatever_comes_first() {
+    for name in ["seq-start", "seq-leave", "seq-close"] {
+        let model = Model::named(name).expect("a model of this name");
+        let outcome = model.search(usize::MAX);
+        let (states, rests) = (outcome.states, outcome.rests);
+        assert!(outcome.whole && states > 10_000 && rests > 50, "{name}: {outcome:?}");
+        assert!(outcome.broken.is_none(), "{name}: {:?}", outcome.broken);
+    }
+}
+
+/// A lane that loses a frame in silence breaks the laws of a sequence, and is found out.
+#[test]
+fn a_lane_that_drops_one_frame_of_a_sequence_is_found_out() {
+    for name in ["seq-loss", "seq-oldest", "seq-state"] {
+        let outcome = world(name, Faults { drops: 1, ..Faults::default() }).search(usize::MAX);
+        let (broken, story) = outcome.broken.expect(name);
+        let dropped = story.iter().filter(|line| line.contains("DROPPED")).count();
+        assert_eq!(dropped, 1, "{name}: {broken}\n{}", story.join("\n"));
+    }
 }

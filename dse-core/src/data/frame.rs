@@ -10,7 +10,7 @@ use super::record::Payload;
 use super::records::{Place, Records};
 
 /// A unit on a data lane.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct DataFrame {
     /// The records, without payloads.
     pub head: Bytes,
@@ -19,7 +19,7 @@ pub struct DataFrame {
 }
 
 /// The payloads of a frame.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub enum Body {
     /// One for each record that owns payload, as the publishers gave them.
     Parts(Vec<Bytes>),

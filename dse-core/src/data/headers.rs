@@ -11,7 +11,7 @@ use super::varint::{Reader, put_varint};
 /// The headers of a sample: up to 16 names `[a-z0-9-]{1,64}` with values of any bytes, 4 KiB
 /// together. Names that begin with `dse-` are reserved for the bus. Without any it costs
 /// nothing.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Headers {
     /// As on the wire; none if there are none.
     encoded: Option<Bytes>,

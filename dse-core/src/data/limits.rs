@@ -48,7 +48,7 @@ pub const LARGEST_WINDOW: Window = Window { samples: 65_536, bytes: 4 * 1024 * 1
 pub const NODE_GRANT_BYTES: usize = 256 * 1024 * 1024;
 
 /// What a publisher may send beyond what its subscriber has taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Window {
     /// Samples.
     pub samples: u32,

@@ -23,7 +23,7 @@ use crate::protocol::{Class, Instant};
 /// next frame the one before has gone to the transport.
 ///
 /// `S` is what the caller knows a sequence by.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct LinkSchedule<S> {
     fragment_bytes: usize,
     /// Sequences that have something to write, by class.

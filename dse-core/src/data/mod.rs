@@ -39,7 +39,7 @@ pub use record::{
 pub use records::Records;
 
 /// What a sequence of samples is of: shared by all of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Origin {
     /// The publisher's node.

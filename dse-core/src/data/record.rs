@@ -111,7 +111,7 @@ pub struct Begin<'a> {
 }
 
 /// Where the payload of a record lies in its frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Payload {
     /// How many payloads come before it.
     pub index: usize,
@@ -187,7 +187,7 @@ pub struct Skip {
 }
 
 /// Why samples do not come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum SkipReason {
     /// The publisher drops for who is slow.
@@ -265,7 +265,7 @@ pub struct End {
 }
 
 /// Why a sequence ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EndReason {
     /// The publisher closed it.
@@ -312,7 +312,7 @@ pub struct Abort {
 }
 
 /// What a node has taken off a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Received {
     /// The bytes of all frames that count (PROTOCOL.md §9.6), since the link began.
     pub bytes: u64,
@@ -322,7 +322,7 @@ pub struct Received {
 }
 
 /// How far a subscriber's node has come, and how far the publisher may go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Credit {
     /// The sequence.
     pub sequence: u64,
@@ -342,7 +342,7 @@ pub struct Credit {
 }
 
 /// Where a subscriber's node goes on, in answer to a [`Begin`] that asks for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Resume {
     /// The sequence.
     pub sequence: u64,
@@ -353,7 +353,7 @@ pub struct Resume {
 }
 
 /// The subscriber's node cannot follow a sequence: the publisher ends it there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Refuse {
     /// The sequence.
     pub sequence: u64,

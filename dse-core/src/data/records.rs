@@ -25,7 +25,7 @@ pub struct Records<'a> {
 }
 
 /// How far the records of a frame were read.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 pub(super) struct Place {
     head: usize,
     index: usize,

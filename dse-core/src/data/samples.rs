@@ -44,7 +44,7 @@ impl<'a> Samples<'a> {
 }
 
 /// A place between samples of one record.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Cursor {
     seq: u64,
     time_ns: i64,

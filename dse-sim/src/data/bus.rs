@@ -4,14 +4,13 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::{self, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
 use dse_core::data::limits::{FRAME_BYTES, IN_FLIGHT_BYTES, LOG_BYTES, PAYLOAD_BYTES, Window};
 use dse_core::data::receive::{Delivery, Wanted};
 use dse_core::data::send::{Policy, Report, SequenceConfig, UnconfirmedCause};
-use dse_core::data::{Body, DataFrame, Headers, Origin, Record};
+use dse_core::data::{DataFrame, Headers, Origin};
 use dse_core::protocol::{
     Class, Incarnation, Instant, InterestOptions, Kind, NodeId, SubscriptionId,
 };
@@ -19,7 +18,7 @@ use dse_core::protocol::{
 use super::counts::Counts;
 use super::model::{self, Model, Reader, Source, payload};
 use super::node::DataNode;
-use super::print::Print;
+use super::words::{ends_amid, of_frame};
 use crate::world::{expr, id, key};
 
 /// What a lane is like.
@@ -133,7 +132,7 @@ struct Lane {
     left: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Action {
     Arrive { link: usize, side: usize },
     Control { link: usize, side: usize },
@@ -633,27 +632,6 @@ impl Bus {
         found.map_or(0, |subscription| subscription.feed.waiting())
     }
 
-    /// Is there something for a subscription's application to take?
-    pub(super) fn has_items(&self, node: usize, subscription: u64) -> bool {
-        let running = self.slots[node].node.as_ref();
-        let found = running.and_then(|it| it.subscriptions.get(&subscription));
-        found.is_some_and(|subscription| subscription.feed.has_items())
-    }
-
-    /// A subscription's application takes one delivery.
-    pub(super) fn take_one(&mut self, node: usize, subscription: u64) {
-        self.take(node, subscription, 1);
-        self.touch(node);
-    }
-
-    /// Does neither of the two know a link with the other?
-    pub(super) fn are_apart(&self, a: usize, b: usize) -> bool {
-        let joins = |link: &&Link| {
-            link.ends.contains(&a) && link.ends.contains(&b) && link.up.contains(&true)
-        };
-        !self.links.iter().any(|link| joins(&link))
-    }
-
     /// To how many nodes samples of a publisher go.
     pub fn subscribers(&self, node: usize, publisher: u64) -> usize {
         let running = self.slots[node].node.as_ref();
@@ -772,49 +750,7 @@ impl Bus {
     }
 
     fn step(&mut self) {
-        if let Some(((at, _), action)) = self.agenda.pop_first() {
-            self.carry_out(at, action);
-        }
-    }
-
-    /// How many different things are due, now or later. Timers wait for what is under way.
-    pub(super) fn due(&self) -> usize {
-        let all = self.first_of_each();
-        let prompt = all.iter().filter(|(_, it)| !matches!(it, Action::Timer { .. })).count();
-        if prompt > 0 { prompt } else { all.len() }
-    }
-
-    /// Does one of the things that are due, whether or not others are due before it: those come
-    /// late then.
-    pub(super) fn step_to(&mut self, nth: usize) {
-        let (at, action) = self.first_of_each()[nth];
-        self.agenda.retain(|(planned, _), it| *planned > at || *it != action);
-        self.carry_out(at, action);
-    }
-
-    fn first_of_each(&self) -> Vec<(u64, Action)> {
-        let mut all: Vec<(u64, Action)> = Vec::new();
-        for ((at, _), action) in &self.agenda {
-            if !all.iter().any(|(_, it)| it == action) {
-                all.push((*at, *action));
-            }
-        }
-        all.sort_by_key(|(_, action)| matches!(action, Action::Timer { .. }));
-        all
-    }
-
-    /// Its whole state as a hash. Of times it is known how long they are ago, or ahead, in three
-    /// steps: what is due may happen late anyway.
-    pub(super) fn print(&self) -> u64 {
-        let mut print = Print::new(self.now);
-        let Self { slots, links, model, .. } = self;
-        let due: Vec<Action> = self.first_of_each().into_iter().map(|(_, it)| it).collect();
-        // To hash does not fail.
-        let _ = write!(print, "{slots:?}{links:?}{model:?}{due:?}");
-        print.finish()
-    }
-
-    fn carry_out(&mut self, at: u64, action: Action) {
+        let Some(((at, _), action)) = self.agenda.pop_first() else { return };
         self.now = self.now.max(at);
         self.steps += 1;
         assert!(self.steps < STEPS, "L1: the world does not come to rest in {STEPS} steps");
@@ -911,7 +847,7 @@ impl Bus {
 
     fn read(&mut self, link: usize, side: usize, frame: DataFrame) {
         let node = self.links[link].ends[side];
-        self.remark(|| format!("  node {node} reads link {link}: {}", words(&frame)));
+        self.remark(|| format!("  node {node} reads link {link}: {}", of_frame(&frame)));
         let now = self.instant();
         let frame = recoded(frame);
         let Some(running) = &mut self.slots[node].node else { return };
@@ -1210,29 +1146,6 @@ impl Bus {
     }
 }
 
-impl fmt::Debug for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { incarnation, node, paused, leaving, .. } = self;
-        f.debug_tuple("").field(incarnation).field(node).field(paused).field(leaving).finish()
-    }
-}
-
-impl fmt::Debug for Link {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ends, up, lanes, frozen, .. } = self;
-        f.debug_tuple("").field(ends).field(up).field(lanes).field(frozen).finish()
-    }
-}
-
-impl fmt::Debug for Lane {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { queue, pending, control, left, .. } = self;
-        f.debug_list().entries(queue.iter().map(|(_, frame)| frame)).finish()?;
-        f.debug_list().entries(control.iter().map(|(_, wishes)| wishes)).finish()?;
-        f.debug_tuple("").field(pending).field(left).finish()
-    }
-}
-
 fn add(counts: &mut Counts, node: &DataNode) {
     counts.stalls += node.counts.stalls;
     counts.left_out += node.counts.left_out;
@@ -1254,40 +1167,6 @@ fn recoded(frame: DataFrame) -> DataFrame {
     }
     let wire = frame.into_wire(1024).concat();
     DataFrame::from_wire(Bytes::from(wire)).expect("a frame as it was written")
-}
-
-/// Does a value in fragments go on beyond this frame?
-fn ends_amid(frame: &DataFrame) -> bool {
-    let fragments = frame.records().flatten().filter_map(|record| match record {
-        Record::Fragment(fragment) => Some(fragment.is_last()),
-        _ => None,
-    });
-    fragments.last() == Some(false)
-}
-
-fn words(frame: &DataFrame) -> String {
-    let payload = match &frame.body {
-        Body::Parts(parts) => parts.iter().map(Bytes::len).sum(),
-        Body::Whole(whole) => whole.len(),
-    };
-    let records: Vec<String> = frame
-        .records()
-        .map(|record| match record {
-            Ok(Record::Samples(it)) if it.more == 0 => {
-                format!("Sample {}#{}", it.sequence, it.seq)
-            }
-            Ok(Record::Samples(it)) => {
-                format!("Samples {}#{} and {} more", it.sequence, it.seq, it.more)
-            }
-            Ok(Record::Fragment(it)) => {
-                let (seq, end) = (it.sample.seq, it.offset + it.sample.payload.len as u64);
-                format!("Fragment {}#{seq} to {end}/{}", it.sample.sequence, it.total)
-            }
-            Ok(other) => format!("{other:?}"),
-            Err(error) => format!("{error}"),
-        })
-        .collect();
-    format!("{payload} of payload, {}", records.join(", "))
 }
 
 fn nanos(time: Duration) -> u64 {

@@ -6,12 +6,10 @@
 //! are the real ones, put together as the runtime does it.
 
 pub mod bus;
-mod cells;
 mod counts;
-pub mod explore;
-mod model;
-mod node;
+pub(crate) mod model;
+pub(crate) mod node;
 pub mod play;
-mod print;
+pub(crate) mod words;
 
 pub use counts::Counts;

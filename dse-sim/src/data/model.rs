@@ -10,13 +10,13 @@ use dse_core::protocol::{InterestOptions, Kind, NodeId};
 use super::counts::Counts;
 
 /// Who publishes: node, incarnation and key. Of one that is declared again the numbers go on.
-pub(super) type Source = (String, u64, String);
+pub(crate) type Source = (String, u64, String);
 /// Who subscribes: node, life and subscription.
-pub(super) type Reader = (usize, u64, u64);
+pub(crate) type Reader = (usize, u64, u64);
 
 /// All that is known of what should be.
-#[derive(Debug, Default)]
-pub(super) struct Model {
+#[derive(Clone, Default, Hash)]
+pub(crate) struct Model {
     published: BTreeMap<Source, Published>,
     readers: BTreeMap<Reader, BTreeMap<(String, String), Position>>,
     /// Readers' wishes.
@@ -26,36 +26,36 @@ pub(super) struct Model {
 }
 
 /// What a publisher published.
-#[derive(Debug)]
-pub(super) struct Published {
-    pub(super) kind: Kind,
+#[derive(Clone, Hash)]
+pub(crate) struct Published {
+    pub(crate) kind: Kind,
     /// Some publisher of the key dropped for who is slow.
     drops: bool,
     has_lifetime: bool,
     /// How often it was declared.
     declared: u64,
     /// Of each sample the length.
-    pub(super) samples: Vec<usize>,
+    pub(crate) samples: Vec<usize>,
 }
 
 /// What a subscription was told of one key of one node.
-#[derive(Debug)]
-pub(super) struct Position {
-    pub(super) incarnation: u64,
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Position {
+    pub(crate) incarnation: u64,
     /// The last number that was delivered or told as lost.
-    pub(super) told: Option<u64>,
+    pub(crate) told: Option<u64>,
     /// The last number that was delivered.
-    pub(super) delivered: Option<u64>,
-    open_gap: Option<u64>,
-    fate: Fate,
+    pub(crate) delivered: Option<u64>,
+    pub(crate) open_gap: Option<u64>,
+    pub(crate) fate: Fate,
     /// How many ends of this incarnation's publishers were told.
     ends: u64,
-    /// Reasons of the gaps that were told.
-    pub(super) gaps: BTreeSet<SkipReason>,
+    /// How many samples were told as lost, by reason.
+    pub(crate) lost: BTreeMap<SkipReason, u64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Fate {
     Live,
     Ended,
     Left,
@@ -63,7 +63,7 @@ enum Fate {
 }
 
 impl Model {
-    pub(super) fn declare(&mut self, source: Source, kind: Kind, policy: Policy, lifetime: bool) {
+    pub(crate) fn declare(&mut self, source: Source, kind: Kind, policy: Policy, lifetime: bool) {
         let known = self.published.entry(source).or_insert(Published {
             kind,
             drops: false,
@@ -77,17 +77,17 @@ impl Model {
         known.has_lifetime |= lifetime;
     }
 
-    pub(super) fn publish(&mut self, source: &Source, seq: u64, len: usize) {
+    pub(crate) fn publish(&mut self, source: &Source, seq: u64, len: usize) {
         let published = self.published.get_mut(source).expect("declared");
         published.samples.push(len);
         assert_eq!(published.samples.len() as u64, seq, "numbers follow each other");
     }
 
-    pub(super) fn published(&self, source: &Source) -> Option<&Published> {
+    pub(crate) fn published(&self, source: &Source) -> Option<&Published> {
         self.published.get(source)
     }
 
-    pub(super) fn subscribe(&mut self, reader: Reader, options: InterestOptions) {
+    pub(crate) fn subscribe(&mut self, reader: Reader, options: InterestOptions) {
         self.readers.insert(reader, BTreeMap::new());
         self.options.insert(reader, options);
         if wishes_less(options) {
@@ -95,24 +95,24 @@ impl Model {
         }
     }
 
-    pub(super) fn unsubscribe(&mut self, reader: Reader) {
+    pub(crate) fn unsubscribe(&mut self, reader: Reader) {
         self.readers.remove(&reader);
         self.options.remove(&reader);
     }
 
     /// Did some subscription of this life of a node wish for less? What was left out for it may
     /// not yet be told to another.
-    pub(super) fn is_modest(&self, node: usize, life: u64) -> bool {
+    pub(crate) fn is_modest(&self, node: usize, life: u64) -> bool {
         self.modest.contains(&(node, life))
     }
 
     /// How far a reader came with a key of a node.
-    pub(super) fn position(&self, reader: Reader, node: &str, key: &str) -> Option<&Position> {
+    pub(crate) fn position(&self, reader: Reader, node: &str, key: &str) -> Option<&Position> {
         self.readers.get(&reader)?.get(&(node.to_owned(), key.to_owned()))
     }
 
     /// A reader was handed this.
-    pub(super) fn deliver(&mut self, reader: Reader, delivery: &Delivery, counts: &mut Counts) {
+    pub(crate) fn deliver(&mut self, reader: Reader, delivery: &Delivery, counts: &mut Counts) {
         let origin = delivery.origin();
         let source = source_of(origin);
         let published = self.published.get(&source);
@@ -129,7 +129,7 @@ impl Model {
             open_gap: None,
             fate: Fate::Live,
             ends: 0,
-            gaps: BTreeSet::new(),
+            lost: BTreeMap::new(),
         });
         macro_rules! who {
             () => {
@@ -167,7 +167,6 @@ impl Model {
                 let modest = self.modest.contains(&(reader.0, reader.1));
                 check_reason(*reason, published, modest, &who!());
                 counts.gap(*reason);
-                position.gaps.insert(*reason);
                 match to_seq {
                     None => {
                         assert!(position.open_gap.is_none(), "L8: open already: {}", who!());
@@ -181,6 +180,7 @@ impl Model {
                         if let Some(from) = position.open_gap.take() {
                             assert_eq!(from, *from_seq, "L8: another gap was open: {}", who!());
                         }
+                        *position.lost.entry(*reason).or_default() += to + 1 - from_seq;
                         position.told = Some(*to);
                     }
                 }
@@ -216,10 +216,14 @@ impl Model {
             }
             Delivery::Back { .. } => {
                 assert!(
-                    !is_new && matches!(position.fate, Fate::Left | Fate::Lost),
+                    !is_new && matches!(position.fate, Fate::Left | Fate::Lost | Fate::Ended),
                     "L10: back, and was not gone: {}",
                     who!()
                 );
+                if position.fate == Fate::Ended {
+                    // The word that the key is exposed no more overtook what was under way.
+                    position.ends -= 1;
+                }
                 position.fate = Fate::Live;
                 counts.back += 1;
             }
@@ -231,7 +235,7 @@ impl Model {
     }
 
     /// L8 of a bus at rest: what a live publisher that is reachable published last has arrived.
-    pub(super) fn is_up_to_date(&self, reader: Reader, source: &Source) -> Result<(), String> {
+    pub(crate) fn is_up_to_date(&self, reader: Reader, source: &Source) -> Result<(), String> {
         let published = &self.published[source];
         let last = published.samples.len() as u64;
         let options = self.options.get(&reader).copied().unwrap_or_default();
@@ -253,12 +257,12 @@ impl Model {
 }
 
 /// Whose samples these are.
-pub(super) fn source_of(origin: &Origin) -> Source {
+pub(crate) fn source_of(origin: &Origin) -> Source {
     (origin.node.as_str().to_owned(), origin.incarnation.0, origin.key.as_str().to_owned())
 }
 
 /// A payload that can be told from all others of its publisher.
-pub(super) fn payload(node: &NodeId, key: &str, seq: u64, len: usize) -> Vec<u8> {
+pub(crate) fn payload(node: &NodeId, key: &str, seq: u64, len: usize) -> Vec<u8> {
     let mark = mark_of(node.as_str(), key) ^ seq;
     let mut payload = vec![mark as u8; len];
     let edge = mark.to_le_bytes();
@@ -292,7 +296,7 @@ fn check_payload(sample: &Sample, published: &Published) {
 }
 
 /// A delivery in words.
-pub(super) fn words(delivery: &Delivery) -> String {
+pub(crate) fn words(delivery: &Delivery) -> String {
     let key = &delivery.origin().key;
     match delivery {
         Delivery::Sample(sample) => format!("{key} {}", sample.seq),

@@ -21,7 +21,7 @@ pub struct Plot {
 }
 
 /// How often each thing may go wrong on one path.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Faults {
     /// A link, or an attempt to connect, is lost. What was sent before may arrive or not,
     /// and each end notices in its own time.

@@ -1,11 +1,11 @@
 //! A state of a small world.
 
-use std::fmt;
 use std::rc::Rc;
 
 use dse_core::protocol::{DialId, LinkId};
 
 use super::asked::Ask;
+use super::broken::Broken;
 use super::canon::{Print, Sum};
 use super::clock::{NEVER, START};
 use super::heard::Heard;
@@ -40,24 +40,6 @@ pub(super) struct Dial {
     pub(super) dial: DialId,
     /// The place that has the endpoint.
     pub(super) to: Option<usize>,
-}
-
-/// A rule that was broken, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
-    /// At which place, if at one.
-    pub place: Option<&'static str>,
-    /// What happened.
-    pub what: String,
-}
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.place {
-            Some(place) => write!(f, "{place}: {}", self.what),
-            None => self.what.fmt(f),
-        }
-    }
 }
 
 impl State {

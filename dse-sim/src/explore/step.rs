@@ -4,10 +4,11 @@ use std::rc::Rc;
 
 use dse_core::protocol::{DialId, Endpoint, LinkId};
 
+use super::broken::Broken;
 use super::choice::Choice;
 use super::link::{End, Frame, Link, Stage};
 use super::plot::{Enters, Plot};
-use super::state::{Broken, Dial, State, end_of};
+use super::state::{Dial, State, end_of};
 use super::turn::{Effect, Given, LINK_FELL, Scene};
 use crate::world::endpoint;
 

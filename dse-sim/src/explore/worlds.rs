@@ -9,7 +9,7 @@ use super::plot::{Enters, Faults, Place, Plot, Wish};
 const NONE: Faults = Faults { losses: 0, crashes: 0, delays: 0, drops: 0 };
 
 /// All worlds, with the bounds that are searched by default.
-pub fn worlds() -> Vec<Plot> {
+pub(super) fn worlds() -> Vec<Plot> {
     vec![
         both_dial(),
         restart(),

@@ -9,7 +9,7 @@ use crate::data::record::Credit;
 use crate::protocol::Instant;
 
 /// The credit of one sequence that comes in on a link.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct CreditAccount {
     sequence: u64,
     epoch: u64,
@@ -26,17 +26,17 @@ pub struct CreditAccount {
 }
 
 /// A subscription that takes from the sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TapId(u32);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Told {
     consumed: u64,
     window: Window,
     missed: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct TapState {
     id: TapId,
     consumed: u64,

@@ -9,7 +9,7 @@ use crate::data::headers::Headers;
 use crate::data::record::SkipReason;
 
 /// What a subscriber gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Delivery {
     /// A value.
@@ -46,7 +46,8 @@ pub enum Delivery {
         /// What it publishes.
         origin: Arc<Origin>,
     },
-    /// The publisher that was lost is back: samples go on.
+    /// The publisher that was lost is back: samples go on. Or its key was taken for ended, for the
+    /// word of that overtook samples that were under way: they follow, and the end.
     Back {
         /// What it publishes.
         origin: Arc<Origin>,
@@ -75,7 +76,7 @@ impl Delivery {
 }
 
 /// A published value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Sample {
     /// Who published it, and under which key: shared by all samples of a publisher.

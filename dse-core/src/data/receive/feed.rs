@@ -12,7 +12,7 @@ use crate::protocol::{Instant, InterestOptions};
 
 /// The deliveries of one subscription. To be filled by [`push`](Self::push), in the order in
 /// which links handed things over, and emptied by [`next`](Self::next).
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Feed<T> {
     items: VecDeque<Item<T>>,
     /// The frame that is being read.
@@ -20,7 +20,7 @@ pub struct Feed<T> {
     sources: Sources<T>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Reading<T> {
     inbound: Inbound<T>,
     place: Place,

@@ -23,7 +23,7 @@ use crate::protocol::{
 };
 
 /// A subscription of this node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Wanted {
     /// Its id.
     pub id: SubscriptionId,
@@ -45,7 +45,7 @@ pub trait Host {
 }
 
 /// What follows from a frame.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub enum Output<T> {
     /// Something for a subscription.
     Deliver(SubscriptionId, Item<T>),
@@ -76,7 +76,7 @@ pub enum ReceiveError {
 }
 
 /// What was counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ReceiverCounters {
     /// Samples, whole ones.
@@ -91,7 +91,7 @@ pub struct ReceiverCounters {
 }
 
 /// The receiving side of one link.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct LinkReceiver<A: Account> {
     node: NodeId,
     incarnation: Incarnation,
@@ -112,7 +112,7 @@ pub struct LinkReceiver<A: Account> {
 }
 
 /// One sequence.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Inlet<A: Account> {
     origin: Arc<Origin>,
     epoch: u64,
@@ -128,7 +128,7 @@ struct Inlet<A: Account> {
     unconfirmed: Flight,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum InletState {
     Open,
     /// This node answered that it knows nothing of the sequence: it begins anew.
@@ -140,7 +140,7 @@ enum InletState {
 }
 
 /// A sample in fragments.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Partial {
     value: Value,
     total: u64,
@@ -182,7 +182,7 @@ struct Seen {
 }
 
 /// What a frame holds for one subscription.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Share<T> {
     wanted: bool,
     /// Payload in it, in bytes.

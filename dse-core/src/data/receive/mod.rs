@@ -78,7 +78,7 @@ pub trait Account: Clone {
 }
 
 /// A value of a state, or a sample that was put together from fragments.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Value {
     /// Its number.
     pub seq: u64,
@@ -91,7 +91,7 @@ pub struct Value {
 }
 
 /// A sequence as one subscription gets it on one link.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Source<T> {
     /// What it is of.
     pub origin: Arc<Origin>,
@@ -119,7 +119,7 @@ impl<T> Source<T> {
 }
 
 /// What waits for a subscription.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub enum Item<T> {
     /// A sequence begins for it, without a frame: it came late, or it is of a state.
     Begin(Arc<Source<T>>),
@@ -159,7 +159,7 @@ pub enum Item<T> {
 }
 
 /// A frame with samples for a subscription.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Inbound<T> {
     /// The link's place among all.
     pub link: u64,

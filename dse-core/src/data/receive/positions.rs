@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::{Delivery, Sample, Source, Value};
 use crate::data::Origin;
 use crate::data::record::{EndReason, SkipReason};
-use crate::protocol::{Instant, InterestOptions, Key, NodeId};
+use crate::protocol::{Instant, InterestOptions, Key, Kind, NodeId};
 
 /// A sample of a stream may come so much of its interval too early.
 const EARLY: u32 = 4;
@@ -16,7 +16,7 @@ const EARLY: u32 = 4;
 const POSITIONS: usize = 4 * crate::protocol::limits::DECLARATIONS_PER_NODE;
 
 /// How far a subscription came with one key of one node. Outlives links.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Position {
     pub(super) origin: Arc<Origin>,
     /// The link, number and epoch of the sequence that it came to last. Numbers grow with each
@@ -31,11 +31,13 @@ pub(super) struct Position {
     pub(super) next_at: Instant,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Fate {
     /// A sequence feeds it.
     Live,
     Ended,
+    /// Its key is exposed no more, and no end of it came. What was under way may still come.
+    Undeclared,
     Left,
     Lost,
     /// It is of no use any more: another may take its place.
@@ -43,7 +45,7 @@ pub(super) enum Fate {
 }
 
 /// The positions of a subscription. A sequence knows the place of its own.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Positions {
     places: BTreeMap<(NodeId, Key), usize>,
     positions: Vec<Position>,
@@ -72,7 +74,7 @@ impl Positions {
         let position = Position {
             origin: Arc::clone(origin),
             rank: (0, 0, 0),
-            delivered: start,
+            delivered: before_first(origin, start),
             fate: Fate::Live,
             reason: SkipReason::Lost,
             next_at: Instant::ZERO,
@@ -111,6 +113,12 @@ impl Positions {
             keeps
         });
     }
+}
+
+/// The number before the first one that is for a subscription. Of a state any value is, for a
+/// sequence that began only to end for want of interest may have left it out.
+pub(super) fn before_first(origin: &Origin, start: u64) -> u64 {
+    if origin.kind == Kind::State { 0 } else { start }
 }
 
 impl Position {

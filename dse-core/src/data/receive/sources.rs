@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::positions::{Fate, Positions};
+use super::positions::{Fate, Positions, before_first};
 use super::{Delivery, Inbound, Sample, Source, Tap, Value};
 use crate::data::Origin;
 use crate::data::headers::Headers;
@@ -15,7 +15,7 @@ use crate::data::samples::{Cursor, Step};
 use crate::protocol::{Instant, InterestOptions, Key, Kind, NodeId};
 
 /// The sequences that feed a subscription, and how far it came with each.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Sources<T> {
     pub(super) options: InterestOptions,
     /// The sequences that feed it, by link and number.
@@ -29,7 +29,7 @@ pub(super) struct Sources<T> {
 }
 
 /// A sequence that feeds the subscription.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Fed<T> {
     source: Arc<Source<T>>,
     /// The place of its position.
@@ -46,7 +46,7 @@ impl<T> Fed<T> {
 }
 
 /// Samples of one record, from one on.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Run<T> {
     cursor: Cursor,
     source: Arc<Source<T>>,
@@ -218,11 +218,12 @@ impl<T: Tap> Sources<T> {
                 position.fate = Fate::Live;
             }
             if before.incarnation != source.origin.incarnation {
-                position.delivered = start;
+                position.delivered = before_first(&source.origin, start);
                 let origin = Arc::clone(&source.origin);
                 self.next.push_back(Delivery::Restarted { origin });
             } else if !is_new {
-                if matches!(fate, Fate::Lost | Fate::Left) {
+                let goes_on = fate == Fate::Undeclared && sequence == source.sequence;
+                if matches!(fate, Fate::Lost | Fate::Left) || goes_on {
                     let origin = Arc::clone(&source.origin);
                     self.next.push_back(Delivery::Back { origin });
                 }
@@ -368,8 +369,9 @@ impl<T: Tap> Sources<T> {
         };
         let is_fed = self.feeds.values().any(|feed| feed.position == place);
         let position = self.positions.get(place);
-        if !is_fed && position.fate == Fate::Live {
+        if !is_fed && matches!(position.fate, Fate::Live | Fate::Lost | Fate::Left) {
             self.next.extend(position.ended(EndReason::Closed));
+            position.fate = Fate::Undeclared;
         }
     }
 

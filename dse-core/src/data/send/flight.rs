@@ -6,14 +6,14 @@ use crate::data::limits::Window;
 
 /// Samples that were sent and not yet confirmed, in groups: a group counts until its last
 /// sample is confirmed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Flight {
     groups: VecDeque<Group>,
     samples: u32,
     bytes: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Group {
     last_seq: u64,
     samples: u32,

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::Policy;
+use super::{Policy, SequenceConfig};
 use crate::data::headers::Headers;
 use crate::data::limits::{
     DROPPING_LOG_BYTES, DROPPING_LOG_SAMPLES, HISTORY_BYTES, LOG_BYTES, LOG_SAMPLES,
@@ -14,7 +14,7 @@ use crate::data::limits::{
 use crate::protocol::Instant;
 
 /// One sample in the log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Entry {
     pub(super) headers: Headers,
     pub(super) payload: Bytes,
@@ -29,7 +29,7 @@ pub(super) struct Entry {
 /// Each route holds the log from one number on: what it has not sent or, where its samples
 /// outlive its link, what is not confirmed. A *firm* hold is waited for, a *soft* one gives way
 /// when the log is full.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Log {
     entries: VecDeque<Entry>,
     /// The number of the first entry, or of the next one.
@@ -44,7 +44,7 @@ pub(super) struct Log {
 }
 
 /// How many routes hold the log after a number, in the order of the numbers: mostly few.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 struct Holds(Vec<(u64, u32)>);
 
 impl Holds {
@@ -75,7 +75,7 @@ impl Holds {
 }
 
 /// What a route keeps in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Hold {
     /// All after this number.
     pub(super) after: u64,
@@ -83,8 +83,9 @@ pub(super) struct Hold {
 }
 
 impl Log {
-    pub(super) fn new(policy: Policy, history: usize, last_seq: u64) -> Self {
-        let (most_samples, most_bytes) = match policy {
+    pub(super) fn new(config: &SequenceConfig) -> Self {
+        let SequenceConfig { history, last_seq, .. } = *config;
+        let (most_samples, most_bytes) = match config.policy {
             Policy::Latest => (1, 0),
             Policy::Block => (LOG_SAMPLES, LOG_BYTES),
             Policy::DropOldest | Policy::DropNewest => (DROPPING_LOG_SAMPLES, DROPPING_LOG_BYTES),
@@ -93,7 +94,7 @@ impl Log {
             entries: VecDeque::new(),
             first: last_seq + 1,
             bytes: 0,
-            most_samples: most_samples.max(history),
+            most_samples: config.log_samples.unwrap_or(most_samples).max(history),
             most_bytes,
             history,
             firm: Holds::default(),

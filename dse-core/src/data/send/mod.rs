@@ -34,7 +34,7 @@ pub use report::{Report, Unconfirmed, UnconfirmedCause, Waited};
 pub use route::Turn;
 
 use log::{Entry, Hold, Log};
-use report::Departed;
+use report::{Departed, LastFate, Losses};
 use route::Route;
 
 use super::frame_writer::FrameWriter;
@@ -45,7 +45,7 @@ use super::{Origin, SequenceFault};
 use crate::protocol::{Class, Incarnation, Instant, InterestOptions, Kind, LinkId, NodeId};
 
 /// What a stream does for a subscriber that is slower than its publisher.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Policy {
     /// A state: the latest waits, earlier ones are of no use any more.
     Latest,
@@ -58,7 +58,7 @@ pub enum Policy {
 }
 
 /// What a sequence is set up with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 #[non_exhaustive]
 pub struct SequenceConfig {
     /// Its id: one for each publisher of a node.
@@ -71,6 +71,9 @@ pub struct SequenceConfig {
     pub class: Class,
     /// How many samples are kept for late joiners.
     pub history: usize,
+    /// Most samples that the log holds, beside those of the history: the policy's own bound, if
+    /// none is set.
+    pub log_samples: Option<usize>,
     /// For how long a subscriber is waited for that makes no progress.
     pub stall_timeout: Duration,
     /// Who takes fewer bytes a second while it is waited for is stalled, too. 0 is no floor.
@@ -93,6 +96,7 @@ impl SequenceConfig {
             policy,
             class: Class::Normal,
             history: 0,
+            log_samples: None,
             stall_timeout: Duration::from_secs(5),
             min_rate: 0,
             lifetime: None,
@@ -103,7 +107,7 @@ impl SequenceConfig {
 }
 
 /// How far the peer's node has received what a link carried, as the sending side knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LinkProgress {
     /// Bytes of frames that count, since the link began.
     pub received: u64,
@@ -131,7 +135,7 @@ pub struct Blocked {
 
 /// One publisher's samples, and the routes to those who want them. `L` is what the caller
 /// knows a link by.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Sequence<L> {
     config: SequenceConfig,
     log: Log,
@@ -156,7 +160,7 @@ pub struct Sequence<L> {
 }
 
 /// A route that begins once the one before it has ended. Nobody waits for it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Deferred<L> {
     link: L,
     options: InterestOptions,
@@ -171,7 +175,7 @@ impl<L: Clone> Sequence<L> {
             Policy::Latest => 1,
             _ => config.history.min(HISTORY_SAMPLES),
         };
-        let log = Log::new(config.policy, config.history, config.last_seq);
+        let log = Log::new(&config);
         Self {
             forgotten: config.last_seq,
             config,
@@ -334,7 +338,7 @@ impl<L: Clone> Sequence<L> {
     }
 
     /// Attaches; a route that is new begins after this number, or before with what is kept for
-    /// late joiners.
+    /// late joiners. One that begins after the close is only for who wanted something before it.
     fn attach_after(
         &mut self,
         now: Instant,
@@ -353,18 +357,24 @@ impl<L: Clone> Sequence<L> {
         let mut route = match self.detached.remove(&node) {
             Some(mut route) if route.incarnation == incarnation => {
                 let is_state = self.config.policy == Policy::Latest;
-                route.reattach(link, self.epochs, now, is_state.then(|| self.log.first()));
+                let latest = is_state.then(|| self.log.first());
+                route.reattach(link, self.epochs, now, (self.log.last(), latest));
                 route
             }
             old => {
                 if let Some(old) = old {
                     self.finish(old, Some(UnconfirmedCause::Restarted));
                 }
-                if self.closed {
+                let last = self.log.last();
+                if self.closed && after >= last {
                     return;
                 }
                 let start = self.start(after);
-                Route::new(node, incarnation, link, self.epochs, start, now)
+                let mut route = Route::new(node, incarnation, link, self.epochs, start, now);
+                if self.closed {
+                    route.end(EndReason::Closed, last, now);
+                }
+                route
             }
         };
         route.set_options(options, class);
@@ -398,24 +408,63 @@ impl<L: Clone> Sequence<L> {
     pub fn link_lost(&mut self, now: Instant, id: LinkId) {
         let Some(mut route) = self.routes.remove(&id) else { return };
         self.parked.retain(|parked| *parked != id);
-        self.take_deferred(id);
-        if route.outlives_link() && matches!(self.config.policy, Policy::Block | Policy::Latest) {
+        let deferred = self.deferred.remove(&id);
+        let keeps = matches!(self.config.policy, Policy::Block | Policy::Latest);
+        if route.outlives_link() && keeps {
             route.detach(now);
-            route.update_hold(&self.config, &mut self.log);
-            if let Some(old) = self.detached.insert(route.node.clone(), route) {
-                self.finish(old, Some(UnconfirmedCause::Lost));
-            }
+            self.keep_detached(route);
         } else {
+            let peer = (route.node.clone(), route.incarnation);
             self.finish(route, Some(UnconfirmedCause::Lost));
+            if let Some(deferred) = deferred {
+                self.lose_deferred(now, deferred, peer);
+            }
+        }
+    }
+
+    /// The link fell of a route that was to begin.
+    fn lose_deferred(
+        &mut self,
+        now: Instant,
+        Deferred { link, options, hold }: Deferred<L>,
+        (node, incarnation): (NodeId, Incarnation),
+    ) {
+        let last = self.log.last();
+        if matches!(self.config.policy, Policy::Block | Policy::Latest) {
+            let mut route = Route::new(node, incarnation, link, self.epochs, hold.after, now);
+            route.set_options(options, options.class.unwrap_or(self.config.class));
+            if self.closed {
+                route.end(EndReason::Closed, last, now);
+            }
+            route.detach(now);
+            self.keep_detached(route);
+        } else if hold.after < last {
+            let fate = LastFate::Unconfirmed(UnconfirmedCause::Lost);
+            self.departed.add(node, fate, &Losses::default());
+        }
+        self.log.release(hold);
+    }
+
+    fn keep_detached(&mut self, mut route: Route<L>) {
+        route.update_hold(&self.config, &mut self.log);
+        if let Some(old) = self.detached.insert(route.node.clone(), route) {
+            self.finish(old, Some(UnconfirmedCause::Lost));
         }
     }
 
     /// The peer of a link has left: what it has not confirmed by now it never will.
     pub fn peer_left(&mut self, id: LinkId) {
-        self.take_deferred(id);
-        if let Some(route) = self.routes.remove(&id) {
-            self.parked.retain(|parked| *parked != id);
-            self.finish(route, Some(UnconfirmedCause::Left));
+        let deferred = self.deferred.remove(&id);
+        let Some(route) = self.routes.remove(&id) else { return };
+        self.parked.retain(|parked| *parked != id);
+        let node = route.node.clone();
+        self.finish(route, Some(UnconfirmedCause::Left));
+        if let Some(Deferred { hold, .. }) = deferred {
+            self.log.release(hold);
+            if hold.after < self.log.last() {
+                let fate = LastFate::Unconfirmed(UnconfirmedCause::Left);
+                self.departed.add(node, fate, &Losses::default());
+            }
         }
     }
 
@@ -477,15 +526,21 @@ impl<L: Clone> Sequence<L> {
             old.withdrawn(self.log.last());
             let peer = (old.node.clone(), old.incarnation);
             let again = old.link.clone().filter(|_| is_wanted).map(|link| (link, old.options));
+            // What was published since this link began is for the new one.
+            let hold = Hold { after: self.start(old.attached_after()), firm: false };
+            self.log.hold(hold);
             self.finish(old, None);
             match (deferred, again) {
                 (Some(Deferred { link, options, hold }), _) => {
                     self.attach_after(now, id, link, peer, options, hold.after);
                     self.log.release(hold);
                 }
-                (None, Some((link, options))) => self.attach(now, id, link, peer, options),
+                (None, Some((link, options))) => {
+                    self.attach_after(now, id, link, peer, options, hold.after);
+                }
                 (None, None) => {}
             }
+            self.log.release(hold);
         }
         Ok(())
     }
@@ -555,7 +610,7 @@ impl<L: Clone> Sequence<L> {
         for route in routes.values_mut() {
             if route.stalls(now, config, &progress) {
                 stalled += 1;
-                route.stall(now);
+                route.stall(now, config);
                 route.update_hold(config, log);
                 ready.extend(route.call());
             }
@@ -599,7 +654,12 @@ impl<L: Clone> Sequence<L> {
     /// are gone the next one does not repeat.
     pub fn report(&mut self, seq: u64) -> Report {
         let mut report = self.departed.take(seq);
-        for route in self.routes.values().chain(self.detached.values()) {
+        for (id, route) in &self.routes {
+            let fate = route.fate(seq, None);
+            let deferred = self.deferred.get(id).filter(|deferred| deferred.hold.after < seq);
+            report.add(&route.node, deferred.map_or(fate, |_| route.pending()), &route.losses);
+        }
+        for route in self.detached.values() {
             report.add(&route.node, route.fate(seq, None), &route.losses);
         }
         report

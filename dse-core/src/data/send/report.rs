@@ -9,7 +9,7 @@ use crate::data::record::SkipReason;
 use crate::protocol::{Instant, NodeId};
 
 /// What became of what was published, when a publisher was closed or flushed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Report {
     /// How many nodes have confirmed all that was published for them, also if they are gone.
@@ -26,7 +26,7 @@ pub struct Report {
 }
 
 /// A node that wanted a sample and has not confirmed it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Unconfirmed {
     /// The node.
@@ -36,7 +36,7 @@ pub struct Unconfirmed {
 }
 
 /// Why a node has not confirmed a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum UnconfirmedCause {
     /// It made no progress for the stall timeout, or less than the floor.
@@ -90,7 +90,7 @@ pub(super) enum Fate {
 }
 
 /// Samples that a route left out, by reason.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Losses {
     counts: [u64; 7],
 }
@@ -170,7 +170,7 @@ impl Report {
 }
 
 /// What is left of routes that are no more.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Departed {
     /// Those that lack something, the last ones last.
     unconfirmed: VecDeque<Unconfirmed>,
@@ -184,7 +184,7 @@ pub(super) struct Departed {
 /// What is left of one route.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum LastFate {
-    /// It confirmed all up to here, and nothing more was for it.
+    /// It confirmed all that was for it: up to here, if it withdrew then.
     Confirmed(u64),
     /// It took nothing, and nothing was for it.
     Nothing,
@@ -195,7 +195,10 @@ pub(super) enum LastFate {
 impl Departed {
     pub(super) fn add(&mut self, node: NodeId, fate: LastFate, losses: &Losses) {
         self.losses.add_all(losses);
+        // Each node is counted once: who lacks something is named, whatever came after.
+        let is_named = self.unconfirmed.iter().any(|it| it.node == node);
         match fate {
+            LastFate::Confirmed(_) | LastFate::Withdrawn if is_named => {}
             LastFate::Confirmed(seq) => {
                 if self.confirmed.len() >= REPORTED_NODES && !self.confirmed.contains_key(&node) {
                     self.confirmed.pop_first();
@@ -203,7 +206,10 @@ impl Departed {
                 self.confirmed.insert(node, seq);
             }
             LastFate::Nothing => {}
-            LastFate::Withdrawn => self.withdrawn += 1,
+            LastFate::Withdrawn => {
+                self.confirmed.remove(&node);
+                self.withdrawn += 1;
+            }
             LastFate::Unconfirmed(cause) => {
                 self.confirmed.remove(&node);
                 self.unconfirmed.retain(|it| it.node != node);

@@ -20,7 +20,7 @@ use crate::data::record::{Begin, Credit, End, EndReason, Resume, Skip, SkipReaso
 use crate::protocol::{Class, Incarnation, Instant, InterestOptions, Kind, NodeId};
 
 /// One subscriber's node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Route<L> {
     pub(super) node: NodeId,
     pub(super) incarnation: Incarnation,
@@ -38,6 +38,8 @@ pub(super) struct Route<L> {
     /// It was withdrawn before all was sent.
     gave_up: bool,
     start: u64,
+    /// The last number when it was attached to its present link.
+    attached_after: u64,
     sent: u64,
     told: u64,
     confirmed: u64,
@@ -80,7 +82,7 @@ pub(super) struct Route<L> {
     starved: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     /// Begin is to be written.
     Begin { resume: bool },
@@ -90,14 +92,14 @@ enum Phase {
     Open,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Ending {
     reason: EndReason,
     /// The last number that is for this subscriber.
     last: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Partial {
     seq: u64,
     entry: Entry,
@@ -105,7 +107,7 @@ struct Partial {
 }
 
 /// A publisher waits for this subscriber.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Wait {
     since: Instant,
     /// When the time that counts began.
@@ -117,7 +119,7 @@ struct Wait {
 }
 
 /// What a subscriber confirmed while it was waited for, and how long that was in all.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 struct Floor {
     waited: Duration,
     bytes: u64,
@@ -149,6 +151,7 @@ impl<L: Clone> Route<L> {
             ended: false,
             gave_up: false,
             start,
+            attached_after: start,
             sent: start,
             told: start,
             confirmed: start,
@@ -282,7 +285,14 @@ impl<L: Clone> Route<L> {
 
     /// A new link to the same instance of the node. Of a state the latest value is sent again:
     /// the node may have subscriptions that have none yet.
-    pub(super) fn reattach(&mut self, link: L, epoch: u64, now: Instant, latest: Option<u64>) {
+    pub(super) fn reattach(
+        &mut self,
+        link: L,
+        epoch: u64,
+        now: Instant,
+        (last, latest): (u64, Option<u64>),
+    ) {
+        self.attached_after = last;
         let begun = !matches!(self.phase, Phase::Begin { resume: false });
         self.link = Some(link);
         self.epoch = epoch;
@@ -297,6 +307,12 @@ impl<L: Clone> Route<L> {
         self.ended = false;
         self.progress_at = now;
         self.stalled = None;
+    }
+
+    /// The number after which a subscription begins that came in place of the one before while
+    /// there was no link.
+    pub(super) fn attached_after(&self) -> u64 {
+        self.attached_after
     }
 
     /// Was the subscriber's node asked where it goes on, and can it be there?
@@ -494,11 +510,12 @@ impl<L: Clone> Route<L> {
     }
 
     /// Nobody waits for it any more, until it moves.
-    pub(super) fn stall(&mut self, now: Instant) {
+    pub(super) fn stall(&mut self, now: Instant, config: &SequenceConfig) {
         self.stalled = Some(now);
         self.wait = None;
         self.floor = Floor::default();
-        if let Some(Ending { last, .. }) = self.ending {
+        // The latest value of a state is sent whenever its turn comes.
+        if let Some(Ending { last, .. }) = self.ending.filter(|_| config.policy != Policy::Latest) {
             // There will be no next sample to tell the gap with.
             self.partial = None;
             self.backlog.clear();
@@ -568,12 +585,16 @@ impl<L: Clone> Route<L> {
             || self.sent >= seq && self.flight.is_empty() && self.partial.is_none()
     }
 
-    pub(super) fn fate(&self, seq: u64, cause: Option<UnconfirmedCause>) -> Fate {
-        let pending = match &self.link {
+    /// What is to come has not come.
+    pub(super) fn pending(&self) -> Fate {
+        Fate::Unconfirmed(match &self.link {
             Some(_) if self.stalled.is_some() => UnconfirmedCause::Stalled,
             Some(_) => UnconfirmedCause::Pending,
             None => UnconfirmedCause::Lost,
-        };
+        })
+    }
+
+    pub(super) fn fate(&self, seq: u64, cause: Option<UnconfirmedCause>) -> Fate {
         let lacks = if self.losses.of(SkipReason::Stalled) > 0 {
             Some(UnconfirmedCause::Stalled)
         } else if self.losses.of(SkipReason::Evicted) > 0 {
@@ -595,7 +616,7 @@ impl<L: Clone> Route<L> {
             _ => match lacks {
                 Some(cause) => Fate::Unconfirmed(cause),
                 None if self.has_confirmed(seq) => Fate::Confirmed,
-                None => Fate::Unconfirmed(cause.unwrap_or(pending)),
+                None => cause.map_or_else(|| self.pending(), Fate::Unconfirmed),
             },
         }
     }
@@ -608,7 +629,11 @@ impl<L: Clone> Route<L> {
     pub(super) fn last_fate(&self, last: u64, cause: Option<UnconfirmedCause>) -> LastFate {
         let last = self.ending.map_or(last, |ending| ending.last);
         match self.fate(last, cause) {
-            Fate::Confirmed if self.confirmed > self.start => LastFate::Confirmed(last),
+            Fate::Confirmed if self.confirmed > self.start => match self.ending {
+                Some(Ending { reason: EndReason::NoInterest, .. }) => LastFate::Confirmed(last),
+                // What comes later is for it no more: it did not withdraw.
+                _ => LastFate::Confirmed(u64::MAX),
+            },
             Fate::Confirmed => LastFate::Nothing,
             Fate::Withdrawn
                 if !self.gave_up && self.confirmed > self.start && self.has_taken(last) =>
@@ -735,7 +760,9 @@ impl<L: Clone> Route<L> {
     }
 
     fn begin(&mut self, config: &SequenceConfig, frame: &mut FrameWriter, resume: bool) {
-        let next_seq = if resume { self.confirmed } else { self.sent } + 1;
+        // What was left out before it began is a gap, too.
+        let begins_after = if self.hole.is_some() { self.told } else { self.sent };
+        let next_seq = if resume { self.confirmed } else { begins_after } + 1;
         frame.begin(&Begin {
             sequence: config.id,
             epoch: self.epoch,
@@ -749,7 +776,7 @@ impl<L: Clone> Route<L> {
             resume,
         });
         if !resume {
-            (self.told, self.hole) = (self.sent, None);
+            self.told = begins_after;
         }
         self.phase = if resume { Phase::AwaitResume } else { Phase::Open };
     }
