@@ -1,9 +1,12 @@
 //! What must hold after each step, of each report and at rest.
 
-use dse_core::data::limits::{FRAME_BYTES, IN_FLIGHT_BYTES, LOG_BYTES, PAYLOAD_BYTES};
+use dse_core::data::limits::{
+    FRAME_BYTES, IN_FLIGHT_BYTES, INITIAL_WINDOW, LOG_BYTES, PAYLOAD_BYTES,
+};
 use dse_core::data::send::{Policy, Report, UnconfirmedCause};
 
 use super::Bus;
+use crate::data::node::DataNode;
 
 impl Bus {
     /// Of a bus at rest: nobody holds anything up.
@@ -99,6 +102,20 @@ impl Bus {
             let most = LOG_BYTES.max(PAYLOAD_BYTES);
             assert!(bytes <= most, "L6: {bytes} in the log of node {node}");
         }
+        self.check_waiting(node, running);
+    }
+
+    /// L6: what waits for an application that takes nothing is bounded, over however many links
+    /// it came: by the window of each sequence, and a few words for each sequence and link.
+    fn check_waiting(&self, node: usize, running: &DataNode) {
+        let window = u64::from(self.slots[node].window.samples.max(INITIAL_WINDOW.samples));
+        let links = self.links.iter().filter(|link| link.ends.contains(&node)).count() as u64;
+        for (id, subscription) in &running.subscriptions {
+            let sequences = self.model.sequences(&subscription.wanted.keys);
+            let most = sequences * (window + SLACK) + (links + 1) * (2 * sequences + WORDS);
+            let waiting = subscription.feed.waiting() as u64;
+            assert!(waiting <= most, "L6: {waiting} items wait for {node}.{id}, most is {most}");
+        }
     }
 
     /// L10: a report names who wanted the samples and has not confirmed them. Who is not named
@@ -172,3 +189,8 @@ impl Bus {
         }
     }
 }
+
+/// Samples are confirmed in groups, and before each there may be a gap.
+const SLACK: u64 = 32;
+/// A link is gone or replaced, keys are undeclared.
+const WORDS: u64 = 4;
