@@ -5,7 +5,7 @@ use std::time::Duration;
 use dse_core::data::Origin;
 use dse_core::data::receive::{Delivery, Wanted};
 use dse_core::data::send::{Policy, Report, SequenceConfig};
-use dse_core::protocol::{Incarnation, InterestOptions, Kind, SubscriptionId};
+use dse_core::protocol::{Command, Incarnation, InterestOptions, Kind, SubscriptionId};
 
 use super::Bus;
 use super::parts::Action;
@@ -39,6 +39,9 @@ impl Bus {
         if let Some(running) = &mut self.slots[node].node {
             running.set_now(now);
             running.declare(config);
+        }
+        if self.has_control {
+            self.expose(node, &text, kind);
         }
         self.touch(node);
         sequence
@@ -99,6 +102,11 @@ impl Bus {
             running.set_now(now);
             running.subscribe(wanted);
         }
+        if self.has_control {
+            let keys = expr(pattern);
+            let subscription = SubscriptionId(subscription);
+            self.command(node, |ticket| Command::Subscribe { ticket, subscription, keys, options });
+        }
         self.slots[node].paces.insert(subscription, Pace::Stopped);
         self.set_pace(node, subscription, pace);
         self.wishes_changed(node);
@@ -115,11 +123,15 @@ impl Bus {
             running.set_now(now);
             running.unsubscribe(subscription);
         }
+        self.withdraw(node, subscription);
         self.slots[node].paces.remove(&subscription);
         self.wishes_changed(node);
     }
 
     pub(super) fn wishes_changed(&mut self, node: usize) {
+        if self.has_control {
+            return self.touch(node);
+        }
         for link in self.links_of(node) {
             let side = self.side_of(link, node);
             if self.links[link].up == [true; 2] {

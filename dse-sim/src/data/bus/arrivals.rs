@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 use dse_core::data::DataFrame;
+use dse_core::protocol::{Input, LinkId};
 
 use super::Bus;
 use super::parts::Action;
+use super::parts::Said;
 use crate::data::words::of_frame;
 
 impl Bus {
@@ -12,7 +14,11 @@ impl Bus {
         let node = self.links[link].ends[side];
         loop {
             let state = &mut self.links[link];
-            if state.frozen || !state.up[side] || self.slots[node].paused {
+            let is_open = self.slots[node]
+                .node
+                .as_ref()
+                .is_some_and(|it| it.links.contains_key(&(link as u64)));
+            if state.frozen || !state.up[side] || self.slots[node].paused || !is_open {
                 return;
             }
             let lane = &mut state.lanes[side];
@@ -60,10 +66,17 @@ impl Bus {
             if !due {
                 return;
             }
-            let Some((_, wishes)) = state.lanes[side].control.pop_front() else { return };
-            if let Some(running) = &mut self.slots[node].node {
-                running.set_now(now);
-                running.set_wishes(link as u64, wishes);
+            let Some((_, said)) = state.lanes[side].control.pop_front() else { return };
+            match (said, &mut self.slots[node].node) {
+                (Said::Wishes(wishes), Some(running)) => {
+                    running.set_now(now);
+                    running.set_wishes(link as u64, wishes);
+                }
+                (Said::Message(bytes), Some(_)) => {
+                    self.feed(node, Input::Message { link: LinkId(link as u64), bytes });
+                }
+                (Said::Close, Some(_)) => self.fall(link, side, "is closed"),
+                (_, None) => {}
             }
             self.touch(node);
         }

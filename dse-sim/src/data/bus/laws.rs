@@ -161,7 +161,8 @@ impl Bus {
             let Some(other) = self.slots[peer].node.as_ref().filter(|_| !named) else { continue };
             for (id, subscription) in &other.subscriptions {
                 let wanted = &subscription.wanted;
-                let said = state.wishes.iter().any(|wish| wish.id == wanted.id);
+                // The control bus tells of a route, not of whom it is for.
+                let said = self.has_control || state.wishes.iter().any(|it| it.id == wanted.id);
                 let waits = !self.model.is_modest(peer, self.life(peer));
                 if !said || !waits || !wanted.keys.matches(&own.sequence.config().origin.key) {
                     continue;

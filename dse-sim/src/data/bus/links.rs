@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use dse_core::protocol::Incarnation;
+use dse_core::protocol::{Incarnation, Input, LinkId};
 
 use super::Bus;
-use super::parts::{Action, Lane, Link, nanos};
+use super::parts::{Action, Lane, Link, Said, nanos};
 use super::setup::Path;
 use crate::data::words::ends_amid;
 
@@ -34,13 +34,18 @@ impl Bus {
             let other = [b, a][side];
             let peer = (self.slots[other].id.clone(), Incarnation(self.slots[other].incarnation));
             let now = self.instant();
-            if let Some(node) = &mut self.slots[own].node {
+            if let Some(node) = self.slots[own].node.as_mut().filter(|_| !self.has_control) {
                 node.set_now(now);
                 node.open_link(number as u64, peer);
             }
         }
         for (side, own) in [a, b].into_iter().enumerate() {
-            self.say_wishes(number, side, own);
+            if self.has_control {
+                let link = LinkId(number as u64);
+                self.feed(own, Input::LinkUp { link, dial: None, identity: None });
+            } else {
+                self.say_wishes(number, side, own);
+            }
             self.touch(own);
         }
     }
@@ -49,7 +54,7 @@ impl Bus {
         let Some(running) = &self.slots[node].node else { return };
         let wishes = running.subscriptions.values().map(|it| it.wanted.clone()).collect();
         let at = self.now + nanos(self.links[link].path.delay);
-        self.links[link].lanes[1 - side].control.push_back((at, wishes));
+        self.links[link].lanes[1 - side].control.push_back((at, Said::Wishes(wishes)));
         self.plan_at(at, Action::Control { link, side: 1 - side });
     }
 
@@ -130,6 +135,16 @@ impl Bus {
         let node = self.links[link].ends[side];
         if self.slots[node].paused {
             return self.plan(Duration::from_millis(50), Action::Fall { link, side });
+        }
+        if self.has_control && self.links[link].up[side] {
+            let error = how.to_owned();
+            self.feed(node, Input::LinkDown { link: LinkId(link as u64), error });
+            self.touch(node);
+            let running = self.slots[node].node.as_ref();
+            let is_open = running.is_some_and(|it| it.links.contains_key(&(link as u64)));
+            if is_open && self.links[link].lanes[side].left {
+                return;
+            }
         }
         self.close_end(link, side, false, how);
     }

@@ -1,9 +1,10 @@
-//! Nodes that only carry data, on links with bandwidth, a bounded queue and delay, in virtual
-//! time. What the control bus would say of interest is scripted: it travels on the same links,
-//! beside the data.
+//! Nodes that carry data, on links with bandwidth, a bounded queue and delay, in virtual
+//! time. The control bus of each node decides what is routed, or what it would say of interest is
+//! scripted: either travels on the same links, beside the data.
 
 mod apps;
 mod arrivals;
+mod control;
 mod laws;
 mod links;
 mod nodes;
@@ -36,6 +37,8 @@ pub struct Bus {
     steps: u64,
     transcript: Option<Vec<String>>,
     course: u64,
+    /// Nodes run the control bus; else what it would say of interest is scripted.
+    has_control: bool,
 }
 
 impl Default for Bus {
@@ -58,8 +61,15 @@ impl Bus {
             ids: 0,
             steps: 0,
             transcript: transcript.then(Vec::new),
+            has_control: false,
             course: 0xcbf2_9ce4_8422_2325,
         }
+    }
+
+    /// As [`new`](Self::new), with a control bus in each node: what it says of links, routes and
+    /// keys opens and closes what the data machines have.
+    pub fn with_control(transcript: bool) -> Self {
+        Self { has_control: true, ..Self::new(transcript) }
     }
 
     /// How many things happened.

@@ -1,11 +1,11 @@
 //! Nodes start, crash, leave, stand still and go on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dse_core::data::limits::Window;
 use dse_core::data::send::Policy;
-use dse_core::protocol::{Incarnation, Instant, Kind};
+use dse_core::protocol::{Command, Incarnation, Input, Instant, Kind};
 
 use super::parts::{Action, Slot, nanos};
 use super::setup::{PublisherSetup, STALL_TIMEOUT};
@@ -26,18 +26,25 @@ impl Bus {
                 window,
                 paces: BTreeMap::new(),
                 timer: None,
+                core: None,
+                left: BTreeSet::new(),
+                leave_is_said: false,
+                stopped: false,
                 leaving: false,
                 reports: BTreeMap::new(),
                 taken: BTreeMap::new(),
             });
             self.slots.len() - 1
         });
+        let core = self.control_bus(id(name), self.slots[index].incarnation + 1);
         let slot = &mut self.slots[index];
         assert!(slot.node.is_none(), "{name} runs");
         slot.incarnation += 1;
         let incarnation = Incarnation(slot.incarnation);
         slot.node = Some(DataNode::new(incarnation, slot.window, STALL_TIMEOUT));
         (slot.paused, slot.leaving, slot.timer) = (false, false, None);
+        (slot.core, slot.leave_is_said, slot.stopped) = (core, false, false);
+        slot.left.clear();
         self.remark(|| format!("{name} starts"));
         index
     }
@@ -105,6 +112,7 @@ impl Bus {
                 self.model.unsubscribe((node, life, *subscription));
             }
         }
+        slot.core = None;
         slot.paces.clear();
         slot.timer = None;
     }
@@ -123,6 +131,13 @@ impl Bus {
     }
 
     pub(super) fn finish_leave(&mut self, node: usize) {
+        if self.slots[node].core.is_some() && !self.slots[node].stopped {
+            if !std::mem::replace(&mut self.slots[node].leave_is_said, true) {
+                self.feed(node, Input::Command(Command::Leave));
+                self.touch(node);
+            }
+            return self.rearm(node);
+        }
         self.remark(|| format!("node {node} has left"));
         self.end_life(node);
         for link in self.links_of(node) {

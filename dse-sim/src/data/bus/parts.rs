@@ -1,12 +1,13 @@
 //! What the bus consists of: nodes, links and what is on the agenda.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
 use dse_core::data::DataFrame;
 use dse_core::data::limits::Window;
 use dse_core::data::receive::{Delivery, Wanted};
 use dse_core::data::send::Report;
-use dse_core::protocol::NodeId;
+use dse_core::protocol::{ControlBus, NodeId};
 
 use super::setup::{Pace, Path};
 use crate::data::node::DataNode;
@@ -20,6 +21,13 @@ pub(super) struct Slot {
     pub(super) window: Window,
     pub(super) paces: BTreeMap<u64, Pace>,
     pub(super) timer: Option<u64>,
+    /// Its control bus, where interest is not scripted.
+    pub(super) core: Option<Box<ControlBus>>,
+    /// Peers that have left, as the control bus says.
+    pub(super) left: BTreeSet<NodeId>,
+    /// It was told to leave, and its control bus has stopped.
+    pub(super) leave_is_said: bool,
+    pub(super) stopped: bool,
     /// Leaves as soon as its publishers are done.
     pub(super) leaving: bool,
     /// What came of its publishers, by key.
@@ -46,9 +54,19 @@ pub(super) struct Lane {
     pub(super) busy_until: u64,
     /// A frame that the lane refused.
     pub(super) pending: Option<DataFrame>,
-    pub(super) control: VecDeque<(u64, Vec<Wanted>)>,
+    pub(super) control: VecDeque<(u64, Said)>,
     /// The sender left in order after what is queued.
     pub(super) left: bool,
+}
+
+/// What goes over a control lane.
+pub(super) enum Said {
+    /// All that the sender wants, where interest is scripted.
+    Wishes(Vec<Wanted>),
+    /// A message of the control bus.
+    Message(Bytes),
+    /// The sender closes the link.
+    Close,
 }
 
 /// What happens at some time.
@@ -58,6 +76,7 @@ pub(super) enum Action {
     Control { link: usize, side: usize },
     Fall { link: usize, side: usize },
     Reconnect { a: usize, b: usize },
+    Probed { link: usize, side: usize },
     Timer { node: usize },
     App { node: usize, life: u64, subscription: u64 },
 }

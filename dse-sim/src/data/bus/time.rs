@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use dse_core::protocol::{ControlBus, Input, Instant};
+
 use super::Bus;
 use super::parts::{Action, nanos};
 use super::setup::Pace;
@@ -45,6 +47,7 @@ impl Bus {
                 let path = before.map(|link| link.path).unwrap_or_default();
                 self.connect(a, b, path);
             }
+            Action::Probed { link, side } => self.probed(link, side),
             Action::Timer { node } => {
                 if self.slots[node].timer.is_some_and(|at| at <= self.now) {
                     self.slots[node].timer = None;
@@ -63,6 +66,9 @@ impl Bus {
         if let Some(running) = &mut self.slots[node].node {
             running.set_now(now);
             running.handle_timeout();
+        }
+        if self.slots[node].core.as_ref().is_some_and(|it| is_due(it, now)) {
+            self.feed(node, Input::Timeout);
         }
         self.touch(node);
     }
@@ -84,7 +90,8 @@ impl Bus {
         let Some(running) = &slot.node else { return };
         let feeds = running.subscriptions.iter().filter(|(id, _)| eager(id));
         let feeds = feeds.filter_map(|(_, it)| it.feed.poll_timeout());
-        let due = running.poll_timeout().into_iter().chain(feeds).min();
+        let core = slot.core.as_ref().and_then(|it| it.poll_timeout()).map(|it| it.at);
+        let due = running.poll_timeout().into_iter().chain(feeds).chain(core).min();
         let Some(due) = due.map(|at| at.as_nanos().max(self.now + 1)) else { return };
         if slot.timer.is_none_or(|at| at > due || at <= self.now) {
             slot.timer = Some(due);
@@ -104,3 +111,7 @@ impl Bus {
 
 /// A world that takes so many is one that never rests.
 const STEPS: u64 = 2_000_000;
+
+fn is_due(core: &ControlBus, now: Instant) -> bool {
+    core.poll_timeout().is_some_and(|deadline| deadline.at <= now)
+}

@@ -85,7 +85,10 @@ impl Bus {
             let last = publisher.sequence.last_seq();
             let report = publisher.report.clone().unwrap_or_default();
             self.check_report(node, id, &key, last, &report);
-            self.slots[node].reports.insert(key, report);
+            self.slots[node].reports.insert(key.clone(), report);
+            if self.has_control && !self.slots[node].leave_is_said {
+                self.conceal(node, &key);
+            }
             return true;
         }
         false
