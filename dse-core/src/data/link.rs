@@ -61,7 +61,7 @@ pub struct LinkSchedule<S> {
 }
 
 /// What goes back of each sequence: mostly of one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Pending<T> {
     one: Option<(u64, T)>,
     more: BTreeMap<u64, T>,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dse_core::data::receive::{Delivery, Sample};
 use dse_core::data::send::Policy;
 use dse_core::data::{Origin, SkipReason};
-use dse_core::protocol::{InterestOptions, Kind, NodeId};
+use dse_core::protocol::{InterestOptions, Key, KeyExpr, Kind, NodeId};
 
 use super::counts::Counts;
 
@@ -85,6 +85,13 @@ impl Model {
 
     pub(crate) fn published(&self, source: &Source) -> Option<&Published> {
         self.published.get(source)
+    }
+
+    /// How many sequences there ever were of such keys.
+    pub(crate) fn sequences(&self, keys: &KeyExpr) -> u64 {
+        let matches = |text: &str| Key::new(text).is_ok_and(|key| keys.matches(&key));
+        let published = self.published.iter().filter(|((_, _, key), _)| matches(key));
+        published.map(|(_, published)| published.declared).sum()
     }
 
     pub(crate) fn subscribe(&mut self, reader: Reader, options: InterestOptions) {

@@ -211,7 +211,7 @@ impl Play {
             queue: *random.pick(&[4 * 1024, 64 * 1024, 1024 * 1024]),
         };
         Self {
-            bus: Bus::new(transcript),
+            bus: if seed % 2 == 1 { Bus::with_control(transcript) } else { Bus::new(transcript) },
             nodes,
             windows: (0..nodes).map(|_| *random.pick(&windows)).collect(),
             paths: (0..nodes * nodes).map(|_| path(&mut random)).collect(),

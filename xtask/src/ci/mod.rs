@@ -107,7 +107,7 @@ fn tests() -> Result<Outcome> {
     if test::run()? { Ok(Outcome::Held) } else { bail!("cargo xtask test failed") }
 }
 
-/// Fifty seconds of processor time, on one core.
+/// Fifty seconds of processor time for the buses and as much for the sequences, on one core.
 fn small_worlds() -> Result<Outcome> {
     if sim::run(&["explore".into()])? { Ok(Outcome::Held) } else { bail!("a rule is broken") }
 }

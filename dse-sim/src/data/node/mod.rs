@@ -181,13 +181,27 @@ impl DataNode {
     }
 
     fn reroute(&mut self, link: u64) {
+        let keys = self.publishers.values().map(|it| it.sequence.config().origin.key.clone());
+        for key in keys.collect::<Vec<_>>() {
+            self.reroute_key(link, &key);
+        }
+    }
+
+    /// What the peer of a link wants of a key, of its wishes.
+    fn reroute_key(&mut self, link: u64, key: &Key) {
+        let Some(state) = self.links.get(&link) else { return };
+        let options = state.wishes.iter().filter(|wish| wish.keys.matches(key));
+        let options = options.map(|wish| wish.options).reduce(InterestOptions::merge);
+        self.set_route(link, key, options);
+    }
+
+    /// The peer of a link wants a key like this, or wants it no more.
+    pub(crate) fn set_route(&mut self, link: u64, key: &Key, options: Option<InterestOptions>) {
         let now = self.now();
         let Some(state) = self.links.get(&link) else { return };
         let id = LinkId(link);
-        for publisher in self.publishers.values_mut().filter(|it| !it.done) {
-            let key = &publisher.sequence.config().origin.key;
-            let options = state.wishes.iter().filter(|wish| wish.keys.matches(key));
-            let options = options.map(|wish| wish.options).reduce(InterestOptions::merge);
+        let of_key = |it: &&mut Publisher| !it.done && it.sequence.config().origin.key == *key;
+        for publisher in self.publishers.values_mut().filter(of_key) {
             let before = publisher.routed.get(&link).copied();
             match (before, options) {
                 (None, Some(options)) => {
@@ -270,9 +284,10 @@ impl DataNode {
             routed: BTreeMap::new(),
             withdrawn: BTreeSet::new(),
         };
+        let key = publisher.sequence.config().origin.key.clone();
         self.publishers.insert(id, publisher);
         for link in self.links.keys().copied().collect::<Vec<_>>() {
-            self.reroute(link);
+            self.reroute_key(link, &key);
         }
     }
 

@@ -66,7 +66,7 @@ fn withdraw() -> SequencePlot {
 
 fn again() -> SequencePlot {
     let about = "a subscriber withdraws and wants again on the same link";
-    let mut plot = plot("seq-again", about, Policy::Block, 3);
+    let mut plot = plot("seq-again", about, Policy::Block, 2);
     plot.words[1] = vec![Want, Withdraw, Want];
     plot
 }
