@@ -92,7 +92,12 @@ impl Bus {
             self.feed(node, Input::Probed { link: LinkId(link as u64) });
             self.touch(node);
         } else if !self.is_cut(link) {
-            self.fall(link, side, "answers no probe");
+            // The other end finds out in its own time.
+            for side in [side, 1 - side] {
+                self.lose_lane(link, side);
+                self.plan(self.links[link].path.delay, Action::Fall { link, side });
+            }
+            self.links[link].frozen = true;
         }
     }
 

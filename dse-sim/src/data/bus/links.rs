@@ -155,6 +155,11 @@ impl Bus {
         }
         let node = self.links[link].ends[side];
         self.remark(|| format!("link {link} {how}, says node {node}"));
+        if self.has_control && self.links[link].up[1 - side] {
+            // The word of it may be lost on the way: the other end notices at the latest then.
+            let after = Duration::from_secs(1) + self.links[link].path.delay;
+            self.plan(after, Action::Fall { link, side: 1 - side });
+        }
         let now = self.instant();
         if let Some(running) = &mut self.slots[node].node {
             running.set_now(now);

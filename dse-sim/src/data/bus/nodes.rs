@@ -146,7 +146,8 @@ impl Bus {
             let to = 1 - side;
             let at = self.now + nanos(self.links[link].path.delay);
             let lane = &mut self.links[link].lanes[to];
-            lane.left = true;
+            // Else the control bus says so.
+            lane.left = !self.has_control;
             // What was written goes, the queue full or not.
             if let Some(frame) = lane.pending.take() {
                 lane.bytes += frame.wire_len();
@@ -154,6 +155,9 @@ impl Bus {
             }
             self.lose_lane(link, side);
             self.plan(Duration::ZERO, Action::Arrive { link, side: to });
+            if self.has_control {
+                self.plan(self.links[link].path.delay * 2, Action::Fall { link, side: to });
+            }
         }
     }
 
