@@ -453,6 +453,35 @@ async fn interest_that_ends_closes_the_route_and_one_that_comes_begins_it_anew()
     assert!(wires.there.bytes() < 100 * 100);
 }
 
+/// What is published after a key is wanted anew is for who wants it, although the link falls
+/// before the sequence has begun again there.
+#[tokio::test]
+async fn who_wants_a_key_anew_misses_nothing_of_it_when_the_link_falls() {
+    let (a, b) = (Node::new("a"), Node::new("b"));
+    let first = link(&a, &b, 1);
+    let publisher = a.stream("x", Overflow::Block);
+    let interest = publisher.interest();
+    let mut subscriber = b.subscribe(1, "x");
+    a.route("x", 1);
+    publisher.publish(payload(1)).await.expect("published");
+    assert_eq!(next_sample(&mut subscriber).await.seq, 1);
+    drop(subscriber);
+    a.plane.route_removed(&key("x"), LinkId(1));
+    until("the route is gone", || interest.subscribers() == 0).await;
+    settle().await;
+    let mut subscriber = b.subscribe(2, "x");
+    first.there.shut();
+    a.route("x", 1);
+    publisher.publish(payload(2)).await.expect("published");
+    settle().await;
+    first.fall(&a, &b);
+    settle().await;
+    link(&a, &b, 2);
+    a.route("x", 2);
+    assert_eq!(next_sample(&mut subscriber).await.seq, 2);
+    assert_eq!(told(&publisher.close().await), confirmed(1));
+}
+
 /// A lane on which nothing comes in, and how often that was found out.
 struct Silent(Arc<AtomicUsize>);
 

@@ -653,7 +653,8 @@ impl<L: Clone> Sequence<L> {
     /// Who has what was published up to here, and who has not. What a report says of nodes that
     /// are gone the next one does not repeat.
     pub fn report(&mut self, seq: u64) -> Report {
-        let mut report = self.departed.take(seq);
+        let with_route = self.routes.values().chain(self.detached.values()).map(|it| &it.node);
+        let mut report = self.departed.take(seq, with_route);
         for (id, route) in &self.routes {
             let fate = route.fate(seq, None);
             let deferred = self.deferred.get(id).filter(|deferred| deferred.hold.after < seq);

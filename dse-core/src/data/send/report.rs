@@ -222,9 +222,15 @@ impl Departed {
         }
     }
 
-    /// What a report at this point says of them, and does not say again.
-    pub(super) fn take(&mut self, seq: u64) -> Report {
-        let taken = core::mem::take(self);
+    /// What a report at this point says of them, and does not say again. Those that have a route
+    /// again are counted with that.
+    pub(super) fn take<'a>(
+        &mut self,
+        seq: u64,
+        with_route: impl Iterator<Item = &'a NodeId>,
+    ) -> Report {
+        let mut taken = core::mem::take(self);
+        with_route.for_each(|node| drop(taken.confirmed.remove(node)));
         let all = taken.confirmed.values().filter(|confirmed| **confirmed >= seq).count();
         let withdrawn = taken.withdrawn + (taken.confirmed.len() - all) as u64;
         Report {

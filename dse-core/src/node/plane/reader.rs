@@ -54,9 +54,10 @@ impl Host for ReaderHost {
     }
 
     fn received_before(&self, sequence: u64) -> Option<u64> {
-        // If not even its Begin came in before the link fell, all of it is still to come.
+        // If not even its Begin came in before the link fell, all of it is still to come. So it is
+        // if the last credit was made: what comes now is for those who want it anew.
         let lives = |id| self.hub.lives(id);
-        let progress = self.peer.of(sequence);
+        let progress = self.peer.of(sequence).filter(|progress| !progress.is_over());
         progress.map_or(Some(0), |progress| progress.received_for(&self.link, lives))
     }
 }
