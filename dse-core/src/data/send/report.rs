@@ -230,7 +230,9 @@ impl Departed {
         with_route: impl Iterator<Item = &'a NodeId>,
     ) -> Report {
         let mut taken = core::mem::take(self);
-        with_route.for_each(|node| drop(taken.confirmed.remove(node)));
+        for node in with_route {
+            taken.confirmed.remove(node);
+        }
         let all = taken.confirmed.values().filter(|confirmed| **confirmed >= seq).count();
         let withdrawn = taken.withdrawn + (taken.confirmed.len() - all) as u64;
         Report {
