@@ -33,18 +33,29 @@ fn tests(file: &str) -> Option<Program> {
     Some(Program::Tests(if is_protocol(file) { PROTOCOL_TESTS } else { NODE_TESTS }))
 }
 
-/// Random schedules. The simulated bus has links and a protocol, no runtime.
+/// Random schedules. The simulated bus has links, a protocol and the machines of data, no
+/// runtime.
 fn sim(file: &str) -> Option<Program> {
-    is_protocol(file).then_some(Program::Simulator(SEEDS))
+    if is_protocol(file) {
+        return Some(Program::Simulator(SEEDS));
+    }
+    is_data(file).then_some(Program::Simulator(SEEDS_OF_DATA))
 }
 
 /// The small worlds, with the bounds that `cargo xtask ci` searches.
 fn explore(file: &str) -> Option<Program> {
-    is_protocol(file).then_some(Program::Simulator(&["explore"]))
+    if is_protocol(file) {
+        return Some(Program::Simulator(&["explore", "--control"]));
+    }
+    is_data(file).then_some(Program::Simulator(&["explore", "--data"]))
 }
 
 fn is_protocol(file: &str) -> bool {
     file.starts_with("dse-core/src/protocol/")
+}
+
+fn is_data(file: &str) -> bool {
+    file.starts_with("dse-core/src/data/")
 }
 
 /// What cargo builds and runs.
@@ -87,7 +98,7 @@ impl Program {
     fn named(self, output: &str) -> String {
         let found = match self {
             Self::Tests(_) => failed_tests(output),
-            Self::Simulator(SEEDS) => failed_seed(output),
+            Self::Simulator(SEEDS | SEEDS_OF_DATA) => failed_seed(output),
             // What is broken comes last, after the story of how.
             Self::Simulator(_) => output.lines().next_back().map(str::to_owned),
         };
@@ -253,7 +264,8 @@ const NODE_TESTS: &[&str] =
 
 const SIMULATOR: &[&str] = &["-p", "dse-sim", "--release", "--quiet"];
 /// Enough that what seeds find at all is mostly found, in a few seconds.
-const SEEDS: &[&str] = &["--seeds", "300", "--as-it-is"];
+const SEEDS: &[&str] = &["--control", "--seeds", "300", "--as-it-is"];
+const SEEDS_OF_DATA: &[&str] = &["--data", "--seeds", "300", "--as-it-is"];
 
 /// Before it is known how long a catcher takes.
 const UNMUTATED_LIMIT: Duration = Duration::from_secs(1800);
