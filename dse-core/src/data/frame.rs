@@ -6,7 +6,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::frame_error::FrameError;
 use super::headers::Headers;
-use super::record::Payload;
+use super::record::{Payload, Samples};
 use super::records::{Place, Records};
 
 /// A unit on a data lane.
@@ -111,13 +111,19 @@ impl DataFrame {
         }
     }
 
-    /// Is there such a payload?
-    pub(super) fn has(&self, payload: Payload) -> bool {
+    /// Can all samples of one of its records be read?
+    ///
+    /// # Errors
+    /// They cannot.
+    pub(super) fn check(&self, samples: &Samples<'_>) -> Result<(), FrameError> {
         match &self.body {
             Body::Parts(parts) => {
-                parts.get(payload.index).is_some_and(|part| part.len() == payload.len)
+                let parts = parts.get(samples.payload.index..).unwrap_or_default();
+                let len = |place: usize| parts.get(place).map(Bytes::len);
+                samples.check(|place, wanted| len(place) == Some(wanted))
             }
-            Body::Whole(whole) => payload.len <= whole.len().saturating_sub(payload.offset),
+            // That all of it is there was seen when the record was read.
+            Body::Whole(_) => samples.check(|_, _| true),
         }
     }
 

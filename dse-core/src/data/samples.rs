@@ -30,6 +30,29 @@ impl<'a> Samples<'a> {
         })
     }
 
+    /// Do the steps add up, and is there payload of these lengths? `has` is asked of each sample's
+    /// place among them, and its length.
+    ///
+    /// # Errors
+    /// They do not.
+    pub(super) fn check(&self, has: impl Fn(usize, usize) -> bool) -> Result<(), FrameError> {
+        let mut steps = Reader::new(self.steps);
+        let mut left = self.payload.len;
+        for place in 0..self.more {
+            let len = steps.number::<usize>()?;
+            let _until_next = steps.varint()?;
+            left = left.checked_sub(len).ok_or(FrameError::Truncated)?;
+            if !has(place, len) {
+                return Err(FrameError::Truncated);
+            }
+        }
+        match steps.is_empty() {
+            true if has(self.more, left) => Ok(()),
+            true => Err(FrameError::Truncated),
+            false => Err(FrameError::Invalid("steps")),
+        }
+    }
+
     /// A place in front of the first one, in the head that holds the record.
     pub(super) fn cursor(&self) -> Cursor {
         Cursor {

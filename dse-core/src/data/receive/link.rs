@@ -552,15 +552,7 @@ impl<A: Account> LinkReceiver<A> {
         }
         // It is read whole here: subscriptions take it for readable.
         let is_counted = inlet.origin.kind == Kind::Stream && !inlet.taps.is_empty();
-        for sample in samples.iter() {
-            let Sample { seq, payload, .. } = sample?;
-            if !frame.has(payload) {
-                return Err(FrameError::Truncated.into());
-            }
-            if is_counted {
-                inlet.unconfirmed.add(seq, payload.len);
-            }
-        }
+        frame.check(&samples)?;
         let count = samples.more as u64 + 1;
         self.counters.samples += count;
         if inlet.origin.kind == Kind::State {
@@ -585,6 +577,7 @@ impl<A: Account> LinkReceiver<A> {
             share.bytes += payload.len;
         }
         inlet.account.received(last_seq, count, payload.len);
+        inlet.unconfirmed.add_all(last_seq, samples.more as u32 + 1, payload.len);
         Ok(inlet.within_credit(sequence, count)?)
     }
 

@@ -49,15 +49,20 @@ impl Flight {
     }
 
     pub(crate) fn add(&mut self, seq: u64, bytes: usize) {
-        self.samples += 1;
+        self.add_all(seq, 1, bytes);
+    }
+
+    /// Several samples at once, which count until the last is confirmed.
+    pub(crate) fn add_all(&mut self, last_seq: u64, samples: u32, bytes: usize) {
+        self.samples += samples;
         self.bytes += bytes;
         match self.groups.back_mut() {
             Some(group) if group.samples < GROUP_SAMPLES && group.bytes < GROUP_BYTES => {
-                group.last_seq = seq;
-                group.samples += 1;
+                group.last_seq = last_seq;
+                group.samples += samples;
                 group.bytes += bytes;
             }
-            _ => self.groups.push_back(Group { last_seq: seq, samples: 1, bytes }),
+            _ => self.groups.push_back(Group { last_seq, samples, bytes }),
         }
     }
 
