@@ -100,7 +100,7 @@ impl<T: Tap> Feed<T> {
                 Item::Value(source) => sources.value(&source, now),
                 Item::End(source, reason) => sources.ended(&source, reason, now),
                 Item::Gone { link, node, left } => sources.gone(link, &node, left, now),
-                Item::Replaced { link } => sources.drop_link(link, now),
+                Item::Replaced { link } => sources.replaced(link, now),
                 Item::Undeclared { node, key } => sources.undeclared(&node, &key),
                 Item::Forget { node } => sources.forget(&node),
                 Item::Frame(inbound) => {
@@ -178,6 +178,67 @@ impl<T: Tap> Reading<T> {
                 sources.unsupported((link, sequence))
             }
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::sync::Arc;
+    use alloc::vec::Vec;
+
+    use super::super::{Source, Value};
+    use super::*;
+    use crate::data::Origin;
+    use crate::protocol::{Incarnation, Key, Kind, NodeId};
+
+    /// Who reads along nothing.
+    #[derive(Clone, Debug)]
+    struct Nobody;
+
+    impl Tap for Nobody {
+        fn consumed(&self, _seq: u64, _bytes: usize) {}
+        fn missed(&self, _samples: u64) {}
+        fn finished(&self) {}
+        fn offer(&self, _value: Value) -> bool {
+            false
+        }
+        fn take(&self) -> Option<Value> {
+            None
+        }
+        fn left_out_from(&self) -> Option<u64> {
+            None
+        }
+        fn rejoin(&self) -> u64 {
+            0
+        }
+    }
+
+    /// The word of it may come over a link that replaced the one that fed the key.
+    #[test]
+    fn a_key_that_is_undeclared_while_an_old_link_feeds_it_ends_with_that_link() {
+        let (node, key) = (NodeId::new("a").expect("an id"), Key::new("x").expect("a key"));
+        let origin = Origin::new(node.clone(), key.clone(), Incarnation(1), Kind::Stream, "");
+        let source = Source {
+            origin: Arc::new(origin),
+            link: 1,
+            sequence: 1,
+            epoch: 1,
+            next_seq: 1,
+            taken: 0,
+            base_time_ns: 0,
+            tap: Nobody,
+        };
+        for replaced_first in [true, false] {
+            let mut feed = Feed::new(InterestOptions::default());
+            feed.push(Item::Begin(Arc::new(source.clone())));
+            let undeclared = Item::Undeclared { node: node.clone(), key: key.clone() };
+            let replaced = Item::Replaced { link: 1 };
+            let words =
+                if replaced_first { [replaced, undeclared] } else { [undeclared, replaced] };
+            words.into_iter().for_each(|word| feed.push(word));
+            let told: Vec<_> = core::iter::from_fn(|| feed.next(Instant::ZERO)).collect();
+            assert!(matches!(told[..], [Delivery::Ended { .. }]), "{told:?}");
         }
     }
 }

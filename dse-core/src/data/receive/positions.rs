@@ -25,6 +25,8 @@ pub(super) struct Position {
     /// The last number that was delivered or told as lost.
     pub(super) delivered: u64,
     pub(super) fate: Fate,
+    /// Its key was exposed no more while a sequence still fed it.
+    pub(super) undeclared: bool,
     /// Why what is missing next is missing.
     pub(super) reason: SkipReason,
     /// Nothing is delivered before this time, at the subscriber's wish.
@@ -76,6 +78,7 @@ impl Positions {
             rank: (0, 0, 0),
             delivered: before_first(origin, start),
             fate: Fate::Live,
+            undeclared: false,
             reason: SkipReason::Lost,
             next_at: Instant::ZERO,
         };
@@ -96,6 +99,12 @@ impl Positions {
     /// The place of a key's position, if there is one.
     pub(super) fn place(&self, node: &NodeId, key: &Key) -> Option<usize> {
         self.places.get(&(node.clone(), key.clone())).copied()
+    }
+
+    /// The places of those whose key is exposed no more and that are not told so.
+    pub(super) fn undeclared(&self) -> Vec<usize> {
+        let waits = |it: &Position| it.undeclared && it.fate == Fate::Live;
+        (0..self.positions.len()).filter(|place| waits(&self.positions[*place])).collect()
     }
 
     pub(super) fn of_node(&mut self, node: &NodeId) -> impl Iterator<Item = &mut Position> {

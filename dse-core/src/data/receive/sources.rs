@@ -213,6 +213,7 @@ impl<T: Tap> Sources<T> {
             let before = core::mem::replace(&mut position.origin, Arc::clone(&source.origin));
             let (_, sequence, _) = core::mem::replace(&mut position.rank, rank);
             let fate = position.fate;
+            position.undeclared = false;
             // One whose end was handed out comes again for its last credit alone.
             if fate != Fate::Ended || sequence != source.sequence {
                 position.fate = Fate::Live;
@@ -351,7 +352,16 @@ impl<T: Tap> Sources<T> {
         }
     }
 
-    pub(super) fn drop_link(&mut self, link: u64, now: Instant) {
+    /// A later link took the place of a link. What was undeclared over that one is at its end, now
+    /// that the former one feeds it no more.
+    pub(super) fn replaced(&mut self, link: u64, now: Instant) {
+        self.drop_link(link, now);
+        for place in self.positions.undeclared() {
+            self.end_undeclared(place);
+        }
+    }
+
+    fn drop_link(&mut self, link: u64, now: Instant) {
         self.release_held(|held| held.link == link, now);
         self.feeds.retain(|(of, _), _| *of != link);
     }
@@ -367,11 +377,19 @@ impl<T: Tap> Sources<T> {
         let Some(place) = self.positions.place(node, key) else {
             return;
         };
+        let position = self.positions.get(place);
+        position.undeclared = position.fate == Fate::Live;
+        self.end_undeclared(place);
+    }
+
+    /// Ends what is exposed no more, if no sequence feeds it.
+    fn end_undeclared(&mut self, place: usize) {
         let is_fed = self.feeds.values().any(|feed| feed.position == place);
         let position = self.positions.get(place);
         if !is_fed && matches!(position.fate, Fate::Live | Fate::Lost | Fate::Left) {
             self.next.extend(position.ended(EndReason::Closed));
             position.fate = Fate::Undeclared;
+            position.undeclared = false;
         }
     }
 
