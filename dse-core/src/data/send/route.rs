@@ -303,6 +303,8 @@ impl<L: Clone> Route<L> {
             self.sent = self.start.max(latest - 1);
             self.told = self.sent;
         }
+        // What was granted on another link does not hold here.
+        self.window = INITIAL_WINDOW;
         self.offset = 0;
         self.ended = false;
         self.progress_at = now;

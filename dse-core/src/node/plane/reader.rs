@@ -151,8 +151,7 @@ impl Reader {
         let bytes = frame.wire_len() as u64;
         let reading = Reading::begin(&self.link);
         let read = self.machine.frame(frame, &mut self.host);
-        let done = carry_out_all(&mut self.machine, &self.host, &self.link, now);
-        drop(reading);
+        // Whoever gets something of it finds it counted.
         let counters = &self.link.counters;
         count(&counters.data_bytes_received, bytes);
         let counted = self.machine.take_counters();
@@ -160,6 +159,8 @@ impl Reader {
         count(&counters.unwanted_samples, counted.unwanted);
         count(&counters.unknown_records, counted.unknown_records);
         count(&counters.unknown_fields, counted.unknown_fields);
+        let done = carry_out_all(&mut self.machine, &self.host, &self.link, now);
+        drop(reading);
         if read? {
             self.link.took(now, bytes);
         }
