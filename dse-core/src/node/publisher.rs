@@ -44,7 +44,7 @@ impl Publisher {
         &self.publication.origin.key
     }
 
-    /// Publishes a sample. A stream with [`Overflow::Block`] waits until every subscriber
+    /// Publishes a sample. A stream with [`Overflow::Block`](crate::node::Overflow::Block) waits until every subscriber
     /// can take it; all others never wait. Dropping the future publishes nothing.
     ///
     /// # Errors

@@ -8,8 +8,8 @@
 //!                    └──────────── credit ◄──────── AccountCell ◄──┘
 //! ```
 //!
-//! A link and its writer know publications and accounts as [`Outgoing`](link::Outgoing) and
-//! [`Incoming`](link::Incoming) only; publications and accounts know links; the hub and the
+//! A link and its writer know publications and accounts as `link::Outgoing` and
+//! `link::Incoming` only; publications and accounts know links; the hub and the
 //! readers know all three, and `Plane` stands above them.
 //!
 //! # Locks
