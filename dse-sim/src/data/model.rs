@@ -143,7 +143,8 @@ impl Model {
                 format!("{reader:?} of {source:?}: {}, {position:?}", words(delivery))
             };
         }
-        if position.fate == Fate::Ended && position.ends < published.declared {
+        let goes_on = matches!(delivery, Delivery::Back { .. });
+        if position.fate == Fate::Ended && position.ends < published.declared && !goes_on {
             // It may have been declared again, of which the first sample tells.
             position.fate = Fate::Live;
         }

@@ -143,6 +143,10 @@ impl Bus {
             let running = self.slots[node].node.as_ref();
             let is_open = running.is_some_and(|it| it.links.contains_key(&(link as u64)));
             if is_open && self.links[link].lanes[side].left {
+                // What its peer sent before it left is read, unless nothing comes through any more.
+                if self.links[link].frozen {
+                    self.close_end(link, side, true, how);
+                }
                 return;
             }
         }
