@@ -73,7 +73,7 @@ async fn lane_throughput(payload: usize) -> Result<f64, Failure> {
 fn batch(sample: &Bytes) -> DataFrame {
     let mut writer = FrameWriter::new();
     for seq in 0..(BATCH_BYTES / sample.len()) as u64 {
-        writer.sample((1, seq, 0), &Headers::new(), sample.clone());
+        writer.sample((1, seq, 0), &Headers::new(), sample);
     }
     writer.take().unwrap_or_default()
 }

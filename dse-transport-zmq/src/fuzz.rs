@@ -61,24 +61,24 @@ fn message(lane: Lane, whole: ZmqMessage) {
             let fits = wire::check_frames(&message.parts).is_ok();
             assert!(!fits || (1..=wire::FRAMES_PER_MESSAGE).contains(&message.parts.len()));
         }
-        Kind::Whole | Kind::Parts => data_frame(message),
+        Kind::Data => data_frame(message.parts),
         Kind::Dial | Kind::Bye => {}
     }
 }
 
-fn data_frame(message: Message) {
-    let bytes = message.parts.concat();
-    let Ok(frame) = wire::join_frame(message.kind, message.parts) else { return };
+fn data_frame(parts: Vec<Bytes>) {
+    let bytes = parts.concat();
+    let Ok(frame) = wire::join_frame(parts) else { return };
     assert!(frame.wire_len() <= DATA_FRAME_BYTES);
     // Records may be nonsense: reading them must end, and say so.
     let before = frame.clone();
     let records = read(&before);
-    let (kind, parts) = wire::split_frame(frame);
+    let parts = wire::split_frame(frame);
     assert_eq!(parts.concat(), bytes, "no byte is lost or added on the way");
-    let again = wire::join_frame(kind, parts).expect("a frame that was split");
+    let again = wire::join_frame(parts).expect("a frame that was split");
     if let Ok(records) = records {
-        // Payloads may lie in other parts, but not elsewhere in the frame.
-        assert!(read(&again).is_ok_and(|again| again == records) || kind != message.kind);
+        // Payloads may lie in other pieces.
+        assert!(read(&again).is_ok_and(|again| again.len() == records.len()));
     }
 }
 

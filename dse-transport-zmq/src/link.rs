@@ -136,8 +136,7 @@ impl DataSender for ZmqDataSender {
     ) -> Poll<Result<(), TransportError>> {
         ready!(self.writer.poll_idle(cx))?;
         if let Some(frame) = frame.take_if(|frame| frame.wire_len() <= DATA_FRAME_BYTES) {
-            let (kind, parts) = wire::split_frame(frame);
-            self.writer.send(kind, parts);
+            self.writer.send(Kind::Data, wire::split_frame(frame));
         }
         Poll::Ready(match frame {
             Some(long) => Err(too_long("data", long.wire_len(), DATA_FRAME_BYTES)),
@@ -154,7 +153,7 @@ impl DataReceiver for ZmqDataReceiver {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<DataFrame, TransportError>> {
         let message = ready!(self.reader.poll_message(cx))?;
         let frame = match message.kind {
-            Kind::Whole | Kind::Parts => wire::join_frame(message.kind, message.parts),
+            Kind::Data => wire::join_frame(message.parts),
             other => Err(format!("{other:?} on the data lane")),
         };
         Poll::Ready(frame.map_err(|why| self.reader.malformed(why)))

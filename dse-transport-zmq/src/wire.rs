@@ -12,7 +12,7 @@
 //! XPUB socket does not report. The other parts are the kind's own.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use dse_core::data::{Body, DataFrame};
+use dse_core::data::DataFrame;
 use dse_core::transport::{CONTROL_FRAME_BYTES, DATA_FRAME_BYTES};
 use zeromq::ZmqMessage;
 
@@ -28,7 +28,7 @@ pub(crate) const MESSAGE_BYTES: usize = 256 * 1024;
 /// What a socket reads at once at most, in bytes. It cuts the parts of messages from that.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
 
-/// Payloads of a frame travel each in a part of its own if they have this many bytes
+/// The pieces of a frame travel each in a part of its own if they have this many bytes
 /// on average; else they are copied together, because a part costs more than the copy.
 const PART_BYTES: usize = 4096;
 
@@ -59,10 +59,8 @@ pub(crate) enum Kind {
     Frames = 2,
     /// The sender closes the link; its last message.
     Bye = 3,
-    /// A data frame in two parts: head and all payloads behind each other.
-    Whole = 4,
-    /// A data frame with each payload in a part of its own after the head.
-    Parts = 5,
+    /// A data frame: its head, and the pieces of its body.
+    Data = 4,
 }
 
 /// A message of a lane.
@@ -112,8 +110,7 @@ fn decode_header(lane: Lane, header: &[u8]) -> Option<(Kind, u64, u64)> {
         1 => Kind::Dial,
         2 => Kind::Frames,
         3 => Kind::Bye,
-        4 => Kind::Whole,
-        5 => Kind::Parts,
+        4 => Kind::Data,
         _ => return None,
     };
     Some((kind, rest.get_u64(), rest.get_u64()))
@@ -199,32 +196,24 @@ impl Dial {
 const DIAL_BYTES: usize = 1 + 8 + 1 + 8 + 8;
 
 /// Cuts a data frame into the parts of its message.
-pub(crate) fn split_frame(frame: DataFrame) -> (Kind, Vec<Bytes>) {
-    let payloads = match frame.body {
-        Body::Whole(whole) => return (Kind::Whole, vec![frame.head, whole]),
-        Body::Parts(payloads) => payloads,
-    };
-    if let [payload] = payloads.as_slice() {
-        return (Kind::Whole, vec![frame.head, payload.clone()]);
-    }
-    let total: usize = payloads.iter().map(Bytes::len).sum();
-    if !payloads.is_empty() && total >= PART_BYTES * payloads.len() {
-        let parts = std::iter::once(frame.head).chain(payloads).collect();
-        return (Kind::Parts, parts);
+pub(crate) fn split_frame(frame: DataFrame) -> Vec<Bytes> {
+    let total = frame.body.len();
+    let pieces = frame.body.into_pieces();
+    if pieces.len() <= 1 || total >= PART_BYTES * pieces.len() {
+        return std::iter::once(frame.head).chain(pieces).collect();
     }
     let mut whole = BytesMut::with_capacity(total);
-    payloads.iter().for_each(|payload| whole.put_slice(payload));
-    (Kind::Whole, vec![frame.head, whole.freeze()])
+    pieces.iter().for_each(|piece| whole.put_slice(piece));
+    vec![frame.head, whole.freeze()]
 }
 
 /// Puts a data frame together again.
-pub(crate) fn join_frame(kind: Kind, parts: Vec<Bytes>) -> Result<DataFrame, String> {
-    let mut parts = parts.into_iter();
-    let head = parts.next().ok_or("a data frame without a head")?;
-    let body = match (kind, parts.next()) {
-        (Kind::Whole, Some(whole)) if parts.len() == 0 => Body::Whole(whole),
-        (Kind::Parts, Some(first)) => Body::Parts(std::iter::once(first).chain(parts).collect()),
-        _ => return Err(format!("a data frame in the wrong parts for its kind {kind:?}")),
+pub(crate) fn join_frame(parts: Vec<Bytes>) -> Result<DataFrame, String> {
+    let mut pieces = parts.into_iter();
+    let head = pieces.next().ok_or("a data frame without a head")?;
+    let body = match pieces.len() {
+        1 => pieces.next().unwrap_or_default().into(),
+        _ => pieces.collect::<Vec<_>>().into(),
     };
     let frame = DataFrame { head, body };
     let len = frame.wire_len();
@@ -308,19 +297,15 @@ mod tests {
     }
 
     #[test]
-    fn large_payloads_travel_in_parts_and_small_ones_together() {
+    fn large_pieces_travel_in_parts_and_small_ones_together() {
         let head = Bytes::from_static(b"head");
-        for (payload, count, kind, parts) in [
-            (vec![1; 8192], 3, Kind::Parts, 4),
-            (vec![2; 64], 100, Kind::Whole, 2),
-            (vec![3; 64], 1, Kind::Whole, 2),
-            (Vec::new(), 0, Kind::Whole, 2),
-        ] {
-            let body = Body::Parts(vec![Bytes::from(payload.clone()); count]);
-            let frame = DataFrame { head: head.clone(), body };
-            let (got, cut) = split_frame(frame);
-            assert_eq!((got, cut.len()), (kind, parts));
-            let joined = join_frame(got, cut).unwrap();
+        for (payload, count, parts) in
+            [(vec![1; 8192], 3, 4), (vec![2; 64], 100, 2), (vec![3; 64], 1, 2), (Vec::new(), 0, 1)]
+        {
+            let body = vec![Bytes::from(payload.clone()); count].into();
+            let cut = split_frame(DataFrame { head: head.clone(), body });
+            assert_eq!(cut.len(), parts);
+            let joined = join_frame(cut).unwrap();
             assert_eq!(joined.head, head);
             assert_eq!(joined.body.len(), payload.len() * count);
         }
@@ -329,10 +314,8 @@ mod tests {
     #[test]
     fn frames_beyond_the_limits_are_refused() {
         let large = Bytes::from(vec![0; DATA_FRAME_BYTES]);
-        assert!(join_frame(Kind::Whole, vec![Bytes::from_static(b"head"), large]).is_err());
-        assert!(join_frame(Kind::Whole, vec![Bytes::new()]).is_err());
-        assert!(join_frame(Kind::Whole, vec![Bytes::new(); 3]).is_err());
-        assert!(join_frame(Kind::Parts, Vec::new()).is_err());
+        assert!(join_frame(vec![Bytes::from_static(b"head"), large]).is_err());
+        assert!(join_frame(Vec::new()).is_err());
         assert!(check_frames(&[]).is_err());
         assert!(check_frames(&vec![Bytes::new(); FRAMES_PER_MESSAGE + 1]).is_err());
         assert!(check_frames(&[Bytes::from(vec![0; CONTROL_FRAME_BYTES + 1])]).is_err());

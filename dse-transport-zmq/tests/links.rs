@@ -4,7 +4,7 @@
 mod support;
 
 use bytes::Bytes;
-use dse_core::data::{Body, DataFrame};
+use dse_core::data::DataFrame;
 use dse_core::transport::{
     CONTROL_FRAME_BYTES, DATA_FRAME_BYTES, Received, Transport, TransportError,
 };
@@ -17,7 +17,7 @@ const PLACES: [&str; 3] = ["zmq://ipc", "zmq://127.0.0.1:0", "zmq://[::1]:0"];
 
 fn frame(number: u64, payloads: usize, len: usize) -> DataFrame {
     let payload = Bytes::from(vec![number as u8; len]);
-    let body = Body::Parts(vec![payload; payloads]);
+    let body = vec![payload; payloads].into();
     DataFrame { head: Bytes::copy_from_slice(&number.to_be_bytes()), body }
 }
 
@@ -64,7 +64,7 @@ async fn frames_of_the_largest_size_pass() {
     soon("control", send_control(&mut a, std::slice::from_ref(&control))).await.unwrap();
     assert_eq!(soon("control", recv_control(&mut b)).await.unwrap(), [control]);
     let head = Bytes::from_static(b"head");
-    let body = Body::Whole(Bytes::from(vec![3; DATA_FRAME_BYTES - 8]));
+    let body = Bytes::from(vec![3; DATA_FRAME_BYTES - 8]).into();
     let frame = DataFrame { head, body };
     let sent = tokio::spawn(async move {
         let sent = send_data(&mut a, frame).await;

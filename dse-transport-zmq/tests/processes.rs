@@ -6,7 +6,7 @@ mod support;
 use std::process::Child;
 
 use bytes::Bytes;
-use dse_core::data::{Body, DataFrame};
+use dse_core::data::DataFrame;
 use dse_core::transport::{Link, Listener, Received, Transport};
 use support::{
     Folder, child, endpoint, recv_control, recv_data, resident_bytes, send_control, signal, soon,
@@ -75,7 +75,7 @@ async fn a_stopped_process_costs_no_memory_and_is_suspected() {
                 return std::task::Poll::Ready(());
             }
             loop {
-                let body = Body::Parts(vec![payload.clone()]);
+                let body = vec![payload.clone()].into();
                 let mut frame = Some(DataFrame { head: Bytes::from_static(b"head"), body });
                 match link.data_sender.poll_send(cx, &mut frame) {
                     std::task::Poll::Ready(sent) => sent.expect("the link is up"),

@@ -1,7 +1,7 @@
 //! The codecs of both lanes.
 
 use bytes::Bytes;
-use dse_core::data::{Body, DataFrame, Fragment, Record, Sample};
+use dse_core::data::{DataFrame, Fragment, Record, Sample};
 use dse_core::protocol::wire::{self, Decoded};
 use dse_core::protocol::{Message, limits};
 
@@ -91,31 +91,32 @@ fn data_frame(bytes: &[u8]) {
         records.push(record);
     }
     assert!(records.len() <= bytes.len() / 2, "a record takes two bytes at least");
-    // Over the wire and by parts the same is read.
-    let Some(parts) = in_parts(&frame, &records) else { return };
-    let by_parts: Vec<_> = parts.records().map(|record| record.expect("as before")).collect();
-    assert_eq!(by_parts, records);
-    for record in &records {
-        for sample in samples(record) {
-            assert_eq!(frame.payload(sample.payload), parts.payload(sample.payload));
-            let headers = frame.headers(sample.headers);
-            assert!(headers.iter().count() <= sample.headers.len());
+    // In one piece and in several the same is read.
+    let Some(pieces) = in_pieces(&frame, &records) else { return };
+    let again: Vec<_> = pieces.records().map(|record| record.expect("as before")).collect();
+    assert_eq!(again.len(), records.len());
+    for (record, again) in records.iter().zip(&again) {
+        let (samples, again) = (samples(record), samples(again));
+        for (one, other) in samples.zip(again) {
+            assert_eq!(frame.payload(one.payload), pieces.payload(other.payload));
+            let headers = frame.headers(one.headers);
+            assert!(headers.iter().count() <= one.headers.len());
         }
     }
 }
 
-/// The frame as one who writes it has it; none if a payload is of a record that is not known.
-fn in_parts(frame: &DataFrame, records: &[Record<'_>]) -> Option<DataFrame> {
-    let mut parts = Vec::new();
+/// The same with each payload in a piece of its own; none if one is of a record that is not known.
+fn in_pieces(frame: &DataFrame, records: &[Record<'_>]) -> Option<DataFrame> {
+    let mut pieces = Vec::new();
     for record in records {
         match record {
             Record::Unknown(unknown) if unknown.tag % 2 == 1 => return None,
             // Their number, or a length, may not be true.
             Record::Samples(all) if samples(record).count() != all.more + 1 => return None,
-            _ => parts.extend(samples(record).map(|sample| frame.payload(sample.payload))),
+            _ => pieces.extend(samples(record).map(|sample| frame.payload(sample.payload))),
         }
     }
-    Some(DataFrame { head: frame.head.clone(), body: Body::Parts(parts) })
+    Some(DataFrame { head: frame.head.clone(), body: pieces.into() })
 }
 
 /// What owns payload in a record, as far as it can be read.

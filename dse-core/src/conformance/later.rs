@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::Harness;
 use super::trial::{SOON, accept, listen_with, recv_data, send_control, send_data, within};
-use crate::data::{Body, Credit, DataFrame, End, Record, Refuse, tag};
+use crate::data::{Credit, DataFrame, End, Record, Refuse, tag};
 use crate::node::Node;
 use crate::protocol::numbers::{message, scope};
 use crate::protocol::wire::{self, Decoded, VERSION};
@@ -325,8 +325,8 @@ impl Later {
         write(&mut frame);
         let Frame { head, parts, .. } = frame;
         let body = match self.whole {
-            true => Body::Whole(parts.concat().into()),
-            false => Body::Parts(parts),
+            true => Bytes::from(parts.concat()).into(),
+            false => parts.into(),
         };
         self.whole = !self.whole;
         let frame = DataFrame { head: head.into(), body };

@@ -169,7 +169,7 @@ pub(super) fn data_frame(first: u64, lens: impl IntoIterator<Item = usize>) -> D
     let mut writer = FrameWriter::new();
     for (seq, len) in (first..).zip(lens) {
         let time_ns = 1_000 + seq.cast_signed();
-        writer.sample((7, seq, time_ns), &Headers::new(), pattern(seq, len));
+        writer.sample((7, seq, time_ns), &Headers::new(), &pattern(seq, len));
     }
     writer.take().expect("a frame has at least one sample")
 }

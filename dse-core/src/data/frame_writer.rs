@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::frame::{Body, DataFrame};
+use super::body::BodyWriter;
+use super::frame::DataFrame;
 use super::headers::Headers;
 use super::record::{Abort, Begin, Credit, End, Received, Refuse, Resume, Skip, field, tag};
 use super::samples::Run;
@@ -20,8 +21,7 @@ const HEADS_BYTES: usize = 1024;
 #[derive(Debug)]
 pub struct FrameWriter {
     head: BytesMut,
-    parts: Vec<Bytes>,
-    payload_bytes: usize,
+    body: BodyWriter,
     /// The samples that come after the head, which one more may follow.
     run: Option<Run>,
     /// What stands in their record for each of them.
@@ -36,8 +36,7 @@ impl Default for FrameWriter {
         let head = BytesMut::with_capacity(HEADS_BYTES);
         Self {
             head,
-            parts: Vec::new(),
-            payload_bytes: 0,
+            body: BodyWriter::default(),
             run: None,
             steps: Vec::new(),
             counts: false,
@@ -56,7 +55,7 @@ impl FrameWriter {
     /// other.
     pub fn len(&self) -> usize {
         let run = self.run.as_ref().map_or(0, Run::fixed_len);
-        self.head.len() + run + self.steps.len() + self.payload_bytes
+        self.head.len() + run + self.steps.len() + self.body.len()
     }
 
     /// Was nothing written yet?
@@ -96,7 +95,7 @@ impl FrameWriter {
         &mut self,
         (sequence, seq, time_ns): (u64, u64, i64),
         headers: &Headers,
-        payload: Bytes,
+        payload: &Bytes,
     ) {
         let len = payload.len();
         match &mut self.run {
@@ -114,8 +113,7 @@ impl FrameWriter {
             }
         }
         self.samples += 1;
-        self.payload_bytes += len;
-        self.parts.push(payload);
+        self.body.push(payload);
     }
 
     /// No sample follows the last one.
@@ -145,8 +143,7 @@ impl FrameWriter {
             numbers.into_iter().for_each(|number| put_varint(body, number));
             body.put_slice(&fields);
         });
-        self.payload_bytes += part.len();
-        self.parts.push(part);
+        self.body.push(&part);
     }
 
     /// Appends a [`Skip`].
@@ -204,10 +201,9 @@ impl FrameWriter {
         if self.head.is_empty() {
             return None;
         }
-        self.payload_bytes = 0;
         (self.counts, self.samples) = (false, 0);
         let head = self.head.split().freeze();
-        Some(DataFrame { head, body: Body::Parts(core::mem::take(&mut self.parts)) })
+        Some(DataFrame { head, body: self.body.take() })
     }
 
     /// Appends a record of numbers.

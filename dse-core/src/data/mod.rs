@@ -11,6 +11,7 @@
 //!
 //! The runtime puts locks and tasks around them, the simulator a virtual network.
 
+mod body;
 mod frame;
 mod frame_error;
 mod frame_writer;
@@ -28,7 +29,8 @@ use alloc::boxed::Box;
 
 use crate::protocol::{Incarnation, Key, Kind, NodeId};
 
-pub use frame::{Body, DataFrame};
+pub use body::Body;
+pub use frame::DataFrame;
 pub use frame_error::FrameError;
 pub use frame_writer::FrameWriter;
 pub use headers::{HeaderError, Headers};

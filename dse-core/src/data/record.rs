@@ -1,5 +1,8 @@
 //! The records of the data lane and their numbers (PROTOCOL.md §9.1).
 
+use bytes::Bytes;
+
+use super::frame_error::FrameError;
 use crate::protocol::{Class, Incarnation, Kind};
 
 /// The tags of records. Those that are odd own payload.
@@ -110,15 +113,53 @@ pub struct Begin<'a> {
     pub resume: bool,
 }
 
-/// Where the payload of a record lies in its frame.
+/// Where the payload of a record lies in the [`Body`](super::Body) of its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Payload {
-    /// How many payloads come before it.
-    pub index: usize,
-    /// How many payload bytes come before it.
+    /// How many pieces come before that in which it begins.
+    pub piece: usize,
+    /// How many bytes of that piece come before it.
     pub offset: usize,
     /// Its length, in bytes.
     pub len: usize,
+}
+
+impl Payload {
+    /// Takes a payload off the front.
+    ///
+    /// # Errors
+    /// There is less, or it does not lie in one piece.
+    #[inline]
+    pub(super) fn take(&mut self, len: usize, pieces: &[Bytes]) -> Result<Self, FrameError> {
+        let left = self.len.checked_sub(len).ok_or(FrameError::Truncated)?;
+        while len > 0 && pieces.get(self.piece).is_some_and(|piece| piece.len() == self.offset) {
+            (self.piece, self.offset) = (self.piece + 1, 0);
+        }
+        let taken = Self { len, ..*self };
+        let end = self.offset + len;
+        if len > 0 && pieces.get(self.piece).is_none_or(|piece| piece.len() < end) {
+            return Err(FrameError::Truncated);
+        }
+        (self.offset, self.len) = (end, left);
+        Ok(taken)
+    }
+
+    /// Takes payloads off the front that are so long together.
+    ///
+    /// # Errors
+    /// There is less.
+    pub(super) fn take_all(&mut self, len: usize, pieces: &[Bytes]) -> Result<Self, FrameError> {
+        let left = self.len.checked_sub(len).ok_or(FrameError::Truncated)?;
+        let taken = Self { len, ..*self };
+        self.offset += len;
+        while let Some(piece) = pieces.get(self.piece)
+            && piece.len() < self.offset
+        {
+            (self.piece, self.offset) = (self.piece + 1, self.offset - piece.len());
+        }
+        self.len = left;
+        Ok(taken)
+    }
 }
 
 /// Samples of one sequence whose numbers follow each other.
@@ -140,6 +181,8 @@ pub struct Samples<'a> {
     pub(super) steps: &'a [u8],
     /// Where those begin in the head.
     pub(super) steps_at: usize,
+    /// The body of the frame.
+    pub(super) pieces: &'a [Bytes],
 }
 
 /// A value.

@@ -14,29 +14,20 @@ use crate::protocol::{Class, Incarnation, Kind};
 #[derive(Debug)]
 pub struct Records<'a> {
     head: Reader<'a>,
-    parts: Option<&'a [Bytes]>,
-    /// Payload bytes, if the parts do not say them.
-    bytes: usize,
-    index: usize,
-    offset: usize,
+    pieces: &'a [Bytes],
+    /// The payload that belongs to no record so far.
+    body: Payload,
     fields: u64,
     /// Length of the whole head, in bytes.
     head_len: usize,
 }
 
 /// How far the records of a frame were read.
-#[derive(Clone, Copy, Debug, Default, Hash)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Place {
-    head: usize,
-    index: usize,
-    offset: usize,
-}
-
-impl Place {
-    /// How many bytes of the head were read.
-    pub(super) fn head(self) -> usize {
-        self.head
-    }
+    pub(super) head: usize,
+    /// The payload of the records that follow.
+    pub(super) body: Payload,
 }
 
 impl<'a> Iterator for Records<'a> {
@@ -44,10 +35,7 @@ impl<'a> Iterator for Records<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.head.is_empty() {
-            let left = match self.parts {
-                Some(parts) => self.index < parts.len(),
-                None => self.offset < self.bytes,
-            };
+            let left = self.body.len > 0;
             self.stop();
             return left.then_some(Err(FrameError::Trailing));
         }
@@ -60,23 +48,17 @@ impl<'a> Iterator for Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    /// Those of this head from a place on. Of payload that lies in parts its parts tell the
-    /// lengths, else `bytes`.
-    pub(super) fn new(
-        head: &'a [u8],
-        parts: Option<&'a [Bytes]>,
-        bytes: usize,
-        place: Place,
-    ) -> Self {
-        let Place { head: at, index, offset } = place;
+    /// Those of this head and body from a place on.
+    pub(super) fn new(head: &'a [u8], pieces: &'a [Bytes], place: Place) -> Self {
+        let Place { head: at, body } = place;
         let reader = Reader::new(head.get(at..).unwrap_or_default());
-        Self { head: reader, parts, bytes, index, offset, fields: 0, head_len: head.len() }
+        Self { head: reader, pieces, body, fields: 0, head_len: head.len() }
     }
 
     /// How far they were read.
     pub(super) fn place(&self) -> Place {
         let head = self.head_len - self.head.rest().len();
-        Place { head, index: self.index, offset: self.offset }
+        Place { head, body: self.body }
     }
 
     /// How many fields, and numbers of kinds, classes and reasons, were skipped so far that this
@@ -87,7 +69,7 @@ impl<'a> Records<'a> {
 
     fn stop(&mut self) {
         self.head = Reader::new(&[]);
-        (self.parts, self.bytes) = (None, 0);
+        self.body.len = 0;
     }
 
     /// The next record, if it is the most frequent one: that is read faster so.
@@ -110,7 +92,10 @@ impl<'a> Records<'a> {
         let full_tag = self.head.byte()?;
         let mut body = Reader::new(self.head.counted()?);
         let tag = full_tag & !tag::MUST_UNDERSTAND;
-        let payload = if tag % 2 == 1 { Some(self.payload(body.number()?)?) } else { None };
+        let payload = match tag % 2 {
+            1 => Some(self.body.take(body.number()?, self.pieces)?),
+            _ => None,
+        };
         let record = match (tag, payload) {
             (tag::FRAGMENT, Some(payload)) => Record::Fragment(self.fragment(&mut body, payload)?),
             (tag::BEGIN, _) => Record::Begin(self.begin(&mut body)?),
@@ -171,8 +156,12 @@ impl<'a> Records<'a> {
         }
         let steps_at = end - body.rest().len() - steps.len();
         let headers = if body.is_empty() { &[] } else { self.headers(body)? };
-        let payload = if more == 0 { self.payload(len)? } else { self.payloads(len, more)? };
-        Ok(Samples { sequence, seq, time_ns, more, headers, payload, steps, steps_at })
+        let payload = match more {
+            0 => self.body.take(len, self.pieces)?,
+            _ => self.body.take_all(len, self.pieces)?,
+        };
+        let pieces = self.pieces;
+        Ok(Samples { sequence, seq, time_ns, more, headers, payload, steps, steps_at, pieces })
     }
 
     fn fragment(
@@ -235,28 +224,6 @@ impl<'a> Records<'a> {
             }
         }
         Ok(headers)
-    }
-
-    fn payload(&mut self, len: usize) -> Result<Payload, FrameError> {
-        let fits = self
-            .parts
-            .is_none_or(|parts| parts.get(self.index).is_some_and(|part| part.len() == len));
-        if fits { self.payloads(len, 0) } else { Err(FrameError::Truncated) }
-    }
-
-    /// The payloads of a record that owns one, and so many more.
-    fn payloads(&mut self, len: usize, more: usize) -> Result<Payload, FrameError> {
-        let payload = Payload { index: self.index, offset: self.offset, len };
-        let fits = match self.parts {
-            Some(parts) => more < parts.len().saturating_sub(self.index),
-            None => len <= self.bytes - self.offset,
-        };
-        if !fits {
-            return Err(FrameError::Truncated);
-        }
-        self.index += more + 1;
-        self.offset += len;
-        Ok(payload)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::frame_error::FrameError;
 use super::record::{Payload, Sample, Samples, tag};
@@ -16,10 +16,10 @@ impl<'a> Samples<'a> {
 
     /// One after the other. Ends after the first error.
     pub fn iter(&self) -> impl Iterator<Item = Result<Sample<'a>, FrameError>> + use<'a> {
-        let Self { sequence, headers, steps, .. } = *self;
+        let Self { sequence, headers, steps, pieces, .. } = *self;
         let mut cursor = Cursor { at: 0, end: steps.len(), ..self.cursor() };
         core::iter::from_fn(move || {
-            let next = cursor.next(steps)?;
+            let next = cursor.next(steps, pieces)?;
             Some(next.map(|Step { seq, time_ns, payload }| Sample {
                 sequence,
                 seq,
@@ -30,27 +30,20 @@ impl<'a> Samples<'a> {
         })
     }
 
-    /// Do the steps add up, and is there payload of these lengths? `has` is asked of each sample's
-    /// place among them, and its length.
+    /// Do the steps add up, and is there payload of these lengths?
     ///
     /// # Errors
     /// They do not.
-    pub(super) fn check(&self, has: impl Fn(usize, usize) -> bool) -> Result<(), FrameError> {
+    pub(super) fn check(&self) -> Result<(), FrameError> {
         let mut steps = Reader::new(self.steps);
-        let mut left = self.payload.len;
-        for place in 0..self.more {
+        let mut payload = self.payload;
+        for _ in 0..self.more {
             let len = steps.number::<usize>()?;
             let _until_next = steps.varint()?;
-            left = left.checked_sub(len).ok_or(FrameError::Truncated)?;
-            if !has(place, len) {
-                return Err(FrameError::Truncated);
-            }
+            payload.take(len, self.pieces)?;
         }
-        match steps.is_empty() {
-            true if has(self.more, left) => Ok(()),
-            true => Err(FrameError::Truncated),
-            false => Err(FrameError::Invalid("steps")),
-        }
+        payload.take(payload.len, self.pieces)?;
+        if steps.is_empty() { Ok(()) } else { Err(FrameError::Invalid("steps")) }
     }
 
     /// A place in front of the first one, in the head that holds the record.
@@ -88,34 +81,41 @@ pub(super) struct Step {
 }
 
 impl Cursor {
-    /// The next sample. Ends after the first error.
-    #[inline]
-    pub(super) fn next(&mut self, head: &[u8]) -> Option<Result<Step, FrameError>> {
-        let more = self.more.take()?;
-        let steps = head.get(self.at..self.end).unwrap_or_default();
-        Some(if more == 0 { self.last(steps) } else { self.step(steps, more) })
+    /// Did it come behind the last one?
+    pub(super) fn is_over(&self) -> bool {
+        self.more.is_none()
     }
 
-    fn last(&mut self, steps: &[u8]) -> Result<Step, FrameError> {
+    /// The next sample. Ends after the first error.
+    #[inline]
+    pub(super) fn next(
+        &mut self,
+        head: &[u8],
+        pieces: &[Bytes],
+    ) -> Option<Result<Step, FrameError>> {
+        let more = self.more.take()?;
+        let steps = head.get(self.at..self.end).unwrap_or_default();
+        Some(if more == 0 { self.last(steps, pieces) } else { self.step(steps, pieces, more) })
+    }
+
+    fn last(&mut self, steps: &[u8], pieces: &[Bytes]) -> Result<Step, FrameError> {
         if !steps.is_empty() {
             return Err(FrameError::Invalid("steps"));
         }
-        Ok(Step { seq: self.seq, time_ns: self.time_ns, payload: self.payload })
+        let payload = self.payload.take(self.payload.len, pieces)?;
+        Ok(Step { seq: self.seq, time_ns: self.time_ns, payload })
     }
 
     #[inline]
-    fn step(&mut self, steps: &[u8], more: usize) -> Result<Step, FrameError> {
+    fn step(&mut self, steps: &[u8], pieces: &[Bytes], more: usize) -> Result<Step, FrameError> {
         let mut reader = Reader::new(steps);
         let len = reader.number::<usize>()?;
         let until_next = unzigzag(reader.varint()?);
-        let Payload { index, offset, len: all } = self.payload;
-        let left = all.checked_sub(len).ok_or(FrameError::Truncated)?;
-        let payload = Payload { index, offset, len };
+        let payload = self.payload.take(len, pieces)?;
         let step = Step { seq: self.seq, time_ns: self.time_ns, payload };
         self.at = self.end - reader.rest().len();
         self.seq = self.seq.wrapping_add(1);
         self.time_ns = self.time_ns.wrapping_add(until_next);
-        self.payload = Payload { index: index + 1, offset: offset + len, len: left };
         self.more = Some(more - 1);
         Ok(step)
     }

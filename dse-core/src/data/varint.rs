@@ -114,19 +114,25 @@ impl<'a> Reader<'a> {
     }
 
     fn large_varint(&mut self) -> Result<u64, FrameError> {
-        match self.rest {
+        let word = match self.rest {
             [b0, b1, b2, b3, b4, b5, b6, b7, ..] => {
-                let word = u64::from_le_bytes([*b0, *b1, *b2, *b3, *b4, *b5, *b6, *b7]);
-                let ends = !word & 0x8080_8080_8080_8080;
-                if ends == 0 {
-                    return self.long_varint();
-                }
-                let len = ends.trailing_zeros() / 8 + 1;
-                self.rest = &self.rest[len as usize..];
-                Ok(compact(word & (u64::MAX >> (64 - 8 * len))))
+                u64::from_le_bytes([*b0, *b1, *b2, *b3, *b4, *b5, *b6, *b7])
             }
-            _ => self.long_varint(),
+            // At the end of a frame, where lone samples stand. Two halves meet or overlap.
+            rest if let (Some(first), Some(last)) = (rest.first_chunk(), rest.last_chunk()) => {
+                let [first, last] = [first, last].map(|half| u64::from(u32::from_le_bytes(*half)));
+                let bits = 8 * rest.len() as u32;
+                first | last << (bits - 32) | u64::MAX << bits
+            }
+            _ => return self.long_varint(),
+        };
+        let ends = !word & 0x8080_8080_8080_8080;
+        if ends == 0 {
+            return self.long_varint();
         }
+        let len = ends.trailing_zeros() / 8 + 1;
+        self.rest = &self.rest[len as usize..];
+        Ok(compact(word & (u64::MAX >> (64 - 8 * len))))
     }
 
     fn long_varint(&mut self) -> Result<u64, FrameError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use dse_core::data::receive::ReceiveError;
 use dse_core::data::{
-    Begin, Body, DataFrame, End, EndReason, FrameWriter, Headers, Received, Record, Refuse, Resume,
+    Begin, DataFrame, End, EndReason, FrameWriter, Headers, Received, Record, Refuse, Resume,
     SequenceFault, Skip, SkipReason, tag,
 };
 use dse_core::node::plane::LaneError;
@@ -126,7 +126,7 @@ async fn a_frame_that_cannot_be_read_is_a_fault() {
         peer.send(|f| f.begin(&stream(1)));
         peer.forge(DataFrame {
             head: Bytes::from_static(head),
-            body: Body::Whole(Bytes::from_static(payload)),
+            body: Bytes::from_static(payload).into(),
         });
         let fault = node.faults.recv().await.expect("a fault");
         let error = fault.error;
@@ -259,8 +259,7 @@ impl Next {
         write(&mut writer);
         let frame = writer.take().expect("something was written");
         self.head.put_slice(&frame.head);
-        let Body::Parts(parts) = frame.body else { panic!("a frame that was written") };
-        parts.iter().for_each(|part| self.body.put_slice(part));
+        frame.body.pieces().iter().for_each(|piece| self.body.put_slice(piece));
         self
     }
 
@@ -277,7 +276,7 @@ impl Next {
     }
 
     fn send(self, peer: &Peer) {
-        peer.forge(DataFrame { head: self.head.freeze(), body: Body::Whole(self.body.freeze()) });
+        peer.forge(DataFrame { head: self.head.freeze(), body: self.body.freeze().into() });
     }
 }
 

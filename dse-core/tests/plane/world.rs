@@ -214,7 +214,7 @@ pub(crate) fn begin(sequence: u64, key: &str, kind: Kind) -> Begin<'_> {
 }
 
 pub(crate) fn sample(frame: &mut FrameWriter, sequence: u64, seq: u64, payload: Bytes) {
-    frame.sample((sequence, seq, 0), &Headers::new(), payload);
+    frame.sample((sequence, seq, 0), &Headers::new(), &payload);
 }
 
 /// What a report says: how many have confirmed, who has not, how many withdrew.

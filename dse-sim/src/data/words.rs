@@ -1,7 +1,6 @@
 //! Frames, as the simulator tells of them.
 
-use bytes::Bytes;
-use dse_core::data::{Body, DataFrame, Record};
+use dse_core::data::{DataFrame, Record};
 
 /// Does a value in fragments go on beyond this frame?
 pub(super) fn ends_amid(frame: &DataFrame) -> bool {
@@ -14,10 +13,7 @@ pub(super) fn ends_amid(frame: &DataFrame) -> bool {
 
 /// A frame in words.
 pub(crate) fn of_frame(frame: &DataFrame) -> String {
-    let payload = match &frame.body {
-        Body::Parts(parts) => parts.iter().map(Bytes::len).sum(),
-        Body::Whole(whole) => whole.len(),
-    };
+    let payload = frame.body.len();
     let records: Vec<String> = frame
         .records()
         .map(|record| match record {

@@ -232,7 +232,7 @@ pub(crate) async fn send_data(
 /// A frame of one sample.
 pub(crate) fn data_frame(payload: Bytes) -> DataFrame {
     let mut writer = FrameWriter::new();
-    writer.sample((1, 1, 0), &Headers::new(), payload);
+    writer.sample((1, 1, 0), &Headers::new(), &payload);
     writer.take().expect("a sample")
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use dse_core::data::{
-    Abort, Begin, Body, Credit, DataFrame, End, EndReason, FrameWriter, Headers, Received, Refuse,
+    Abort, Begin, Credit, DataFrame, End, EndReason, FrameWriter, Headers, Received, Refuse,
     Resume, Skip, SkipReason, tag,
 };
 use dse_core::protocol::{Class, Incarnation, Key, Kind, NodeId};
@@ -63,7 +63,7 @@ impl Peer {
     pub(crate) fn noise(source: &mut Source<'_>) -> DataFrame {
         let head = Bytes::from(source.bytes(24));
         crate::tell(|| format!("the peer sends a head of {head:?}"));
-        DataFrame { head, body: Body::Whole(source.bytes(16).into()) }
+        DataFrame { head, body: Bytes::from(source.bytes(16)).into() }
     }
 
     fn record(&mut self, source: &mut Source<'_>, frame: &mut FrameWriter) {
@@ -85,7 +85,7 @@ impl Peer {
                 let seq = number(source, last);
                 self.come_to(sequence, seq);
                 let payload = payload(seq, source.pick(&[4, 0, 200, 70_000]));
-                frame.sample((sequence, seq, source.number().cast_signed()), &headers, payload);
+                frame.sample((sequence, seq, source.number().cast_signed()), &headers, &payload);
             }
             5 => {
                 let started = begun.as_ref().and_then(|it| it.partial.clone());

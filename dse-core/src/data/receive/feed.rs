@@ -86,10 +86,12 @@ impl<T: Tap> Feed<T> {
             }
             if let Some(frame) = reading {
                 let delivery = frame.read(sources, now);
+                if delivery.is_none() || frame.is_over() {
+                    *reading = None;
+                }
                 if delivery.is_some() {
                     return delivery;
                 }
-                *reading = None;
                 continue;
             }
             if sources.release_due(now) {
@@ -113,6 +115,12 @@ impl<T: Tap> Feed<T> {
 }
 
 impl<T: Tap> Reading<T> {
+    /// Was its last record read?
+    fn is_over(&self) -> bool {
+        self.run.as_ref().is_none_or(Run::is_over)
+            && self.place.head == self.inbound.frame.head.len()
+    }
+
     /// Reads on, up to a delivery or to the end.
     fn read(&mut self, sources: &mut Sources<T>, now: Instant) -> Option<Delivery> {
         loop {

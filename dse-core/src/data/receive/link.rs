@@ -17,7 +17,7 @@ use crate::data::record::{
 };
 use crate::data::records::Place;
 use crate::data::send::Flight;
-use crate::data::{Body, Origin, SequenceFault};
+use crate::data::{Origin, Payload, SequenceFault};
 use crate::protocol::{
     Incarnation, InterestOptions, Key, KeyExpr, Kind, NodeId, SubscriptionId, limits,
 };
@@ -154,12 +154,12 @@ struct Partial {
 const SMALL_PART: usize = 1024;
 
 impl Partial {
-    fn push(&mut self, part: Bytes, frame: &DataFrame) {
-        if part.len() < SMALL_PART {
-            self.small.extend_from_slice(&part);
+    fn push(&mut self, frame: &DataFrame, part: Payload) {
+        if part.len < SMALL_PART {
+            self.small.extend_from_slice(&frame.payload(part));
         } else {
             self.flush();
-            self.parts.push(unpinned(part, frame));
+            self.parts.push(frame.payload_alone(part));
         }
     }
 
@@ -171,7 +171,7 @@ impl Partial {
 }
 
 /// What was seen of a frame.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
     /// Up to where it was read and found right.
     checked: Place,
@@ -306,10 +306,10 @@ impl<A: Account> LinkReceiver<A> {
         mut frame: DataFrame,
         host: &mut impl Host<Account = A>,
     ) -> Result<bool, ReceiveError> {
-        let mut seen = Seen::default();
+        let mut seen = Seen { checked: frame.start(), counts_from: None, whole: Vec::new() };
         let read = self.records(&frame, host, &mut seen);
         // What was not looked over is for nobody.
-        frame.head.truncate(seen.checked.head());
+        frame.head.truncate(seen.checked.head);
         let counts = seen.counts_from.is_some();
         self.hand_over(frame, seen);
         read?;
@@ -417,13 +417,10 @@ impl<A: Account> LinkReceiver<A> {
         if wanted == 0 {
             return;
         }
-        // A payload that a transport received is a slice of its whole frame.
-        let pinned = match &frame.body {
-            Body::Whole(whole) => whole.len(),
-            Body::Parts(_) => 0,
-        };
+        // What holds a payload of it may hold all of it.
+        let pinned = frame.body.len();
         let whole = (!seen.whole.is_empty()).then(|| Arc::<[_]>::from(seen.whole));
-        let from = seen.counts_from.unwrap_or_default();
+        let from = seen.counts_from.unwrap_or_else(|| frame.start());
         let frame = Arc::new(frame);
         for (share, wanted) in self.shares.iter_mut().zip(&self.subscriptions) {
             let bytes = core::mem::take(&mut share.bytes);
@@ -552,13 +549,13 @@ impl<A: Account> LinkReceiver<A> {
         }
         // It is read whole here: subscriptions take it for readable.
         let is_counted = inlet.origin.kind == Kind::Stream && !inlet.taps.is_empty();
-        frame.check(&samples)?;
+        samples.check()?;
         let count = samples.more as u64 + 1;
         self.counters.samples += count;
         if inlet.origin.kind == Kind::State {
             for sample in samples.iter() {
                 let Sample { seq, time_ns, headers, payload, .. } = sample?;
-                let payload = unpinned(frame.payload(payload), frame);
+                let payload = frame.payload_alone(payload);
                 let time_ns = inlet.time_ns(time_ns);
                 let value = Value { seq, time_ns, headers: frame.headers(headers), payload };
                 inlet.value(value, &self.subscriptions, &mut self.outputs);
@@ -613,7 +610,7 @@ impl<A: Account> LinkReceiver<A> {
         }
         partial.len += sample.payload.len as u64;
         // Also while nobody takes it: who comes amid a sample gets it whole.
-        partial.push(frame.payload(sample.payload), frame);
+        partial.push(frame, sample.payload);
         if !fragment.is_last() {
             self.keeps(sample.payload.len)?;
             return Ok(None);
@@ -835,14 +832,6 @@ impl<A: Account> Inlet<A> {
             }
         }
         self.present = Some(value);
-    }
-}
-
-/// A copy, where the payload would hold on to a frame that is much larger than itself.
-fn unpinned(payload: Bytes, frame: &DataFrame) -> Bytes {
-    match &frame.body {
-        Body::Whole(whole) if payload.len() * 4 < whole.len() => Bytes::copy_from_slice(&payload),
-        _ => payload,
     }
 }
 

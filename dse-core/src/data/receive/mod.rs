@@ -169,7 +169,8 @@ pub struct Inbound<T> {
     pub(super) from: Place,
     /// The sequences that begin in it for the subscription, in order.
     pub begun: Vec<Arc<Source<T>>>,
-    /// Payloads are to be copied out, for most of the frame is not for this subscription.
+    /// Payloads are to be copied out of pieces that are much larger, for most of the frame is not
+    /// for this subscription.
     pub copies: bool,
     /// The samples whose last fragment is in it, with their sequences, in order; none if there
     /// are no such samples.

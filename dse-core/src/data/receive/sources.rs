@@ -4,8 +4,6 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use bytes::Bytes;
-
 use super::positions::{Fate, Positions, before_first};
 use super::{Delivery, Inbound, Sample, Source, Tap, Value};
 use crate::data::Origin;
@@ -55,6 +53,13 @@ pub(super) struct Run<T> {
     /// The last number that was looked at before.
     seen: u64,
     headers: Headers,
+}
+
+impl<T> Run<T> {
+    /// Was its last sample looked at?
+    pub(super) fn is_over(&self) -> bool {
+        self.cursor.is_over()
+    }
 }
 
 impl<T: Tap> Sources<T> {
@@ -116,7 +121,8 @@ impl<T: Tap> Sources<T> {
         let Self { positions, options, next, gaps, .. } = self;
         let position = positions.get(*position);
         loop {
-            let Step { seq, time_ns, payload } = cursor.next(&frame.head)?.ok()?;
+            let Step { seq, time_ns, payload } =
+                cursor.next(&frame.head, frame.body.pieces())?.ok()?;
             let left_out = || source.tap.left_out_from().is_some_and(|from| seq >= from);
             if seq <= *seen || left_out() {
                 continue;
@@ -126,13 +132,15 @@ impl<T: Tap> Sources<T> {
                 continue;
             };
             let bytes = payload.len;
-            let payload = frame.payload(payload);
             let sample = Sample {
                 origin: Arc::clone(&position.origin),
                 seq,
                 time_ns: source.base_time_ns.wrapping_add_signed(time_ns),
                 headers: headers.clone(),
-                payload: if *copies { Bytes::copy_from_slice(&payload) } else { payload },
+                payload: match copies {
+                    true => frame.payload_alone(payload),
+                    false => frame.payload(payload),
+                },
             };
             source.tap.consumed(seq, bytes);
             if gap.is_some() {

@@ -737,11 +737,11 @@ impl<L: Clone> Route<L> {
                 continue;
             }
             // Most samples are written from where they lie.
+            let names = |entry: &Entry| (config.id, seq, entry.time_ns);
             if let Some((_, entry)) = self.backlog.pop_front() {
-                frame.sample((config.id, seq, entry.time_ns), &entry.headers, entry.payload);
+                frame.sample(names(&entry), &entry.headers, &entry.payload);
             } else if let Some(entry) = log.get(seq) {
-                let payload = entry.payload.clone();
-                frame.sample((config.id, seq, entry.time_ns), &entry.headers, payload);
+                frame.sample(names(entry), &entry.headers, &entry.payload);
             }
             self.after_sample(config, seq, now);
         }
