@@ -14,7 +14,7 @@ cargo xtask <task>
   ci [--without-tests]     every other check: format, lints, docs, features, trees
   coverage                 lines of the core that nothing runs (cargo-llvm-cov)
   mutants                  plants deliberate bugs in a copy and sees who catches them
-      --only TEXT          only those with this text in their names
+      --only TEXT          only those with this text in their names, or of this list
       --with CATCHER       only this catcher: tests, sim or explore
       --matrix             every catcher on every bug, not only until one caught it
       --markdown FILE      writes the result there, as docs/mutations.md has it

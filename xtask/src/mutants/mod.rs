@@ -21,7 +21,7 @@ use tree::Tree;
 /// What is to be mutated, and who is to catch it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct MutantsOptions {
-    /// Only mutations with this text in their names.
+    /// Only mutations with this text in their names, or those of the list with this name.
     pub(crate) only: Option<String>,
     /// Only this catcher.
     pub(crate) with: Option<String>,
@@ -73,10 +73,11 @@ fn chosen_lists(only: Option<&str>) -> Result<Vec<List>> {
     let mut lists = list::read()?;
     if let Some(text) = only {
         for list in &mut lists {
-            list.mutations.retain(|mutation| mutation.name.contains(text));
+            let is_whole = list.name == text;
+            list.mutations.retain(|mutation| is_whole || mutation.name.contains(text));
         }
         let found = lists.iter().any(|list| !list.mutations.is_empty());
-        ensure!(found, "no mutation's name contains {text:?}");
+        ensure!(found, "no mutation's name contains {text:?}, and no list is named so");
     }
     Ok(lists)
 }
