@@ -61,6 +61,11 @@ impl<'a> Records<'a> {
         Place { head, body: self.body }
     }
 
+    /// Were all of them read?
+    pub(super) fn is_over(&self) -> bool {
+        self.head.is_empty() && self.body.len == 0
+    }
+
     /// How many fields, and numbers of kinds, classes and reasons, were skipped so far that this
     /// version does not know.
     pub fn unknown_fields(&self) -> u64 {

@@ -98,6 +98,12 @@ impl<T: Tap> Feed<T> {
                 continue;
             }
             match items.pop_front()? {
+                Item::Sample(source, value) => {
+                    let delivery = sources.whole((source.link, source.sequence), value, now);
+                    if delivery.is_some() {
+                        return delivery;
+                    }
+                }
                 Item::Begin(source) => sources.begin(source, now),
                 Item::Value(source) => sources.value(&source, now),
                 Item::End(source, reason) => sources.ended(&source, reason, now),

@@ -325,8 +325,10 @@ impl<A: Account> LinkReceiver<A> {
         let mut records = frame.records();
         loop {
             if let Some(samples) = records.next_samples() {
+                let samples = samples?;
+                let is_lone = samples.more == 0 && seen.counts_from.is_none() && records.is_over();
                 seen.counts_from.get_or_insert(seen.checked);
-                let taken = self.samples(frame, samples?);
+                let taken = self.samples(frame, samples, is_lone);
                 self.unless_refused(taken)?;
                 seen.checked = records.place();
                 continue;
@@ -340,7 +342,7 @@ impl<A: Account> LinkReceiver<A> {
                 seen.counts_from.get_or_insert(seen.checked);
             }
             let taken = match record? {
-                Record::Samples(samples) => self.samples(frame, samples),
+                Record::Samples(samples) => self.samples(frame, samples, false),
                 record => self.other(frame, record, host, &mut seen.whole).map_err(Into::into),
             };
             self.unless_refused(taken)?;
@@ -539,7 +541,13 @@ impl<A: Account> LinkReceiver<A> {
         }
     }
 
-    fn samples(&mut self, frame: &DataFrame, samples: Samples<'_>) -> Result<(), ReceiveError> {
+    /// `is_lone`: what else is in the frame is for nobody here.
+    fn samples(
+        &mut self,
+        frame: &DataFrame,
+        samples: Samples<'_>,
+        is_lone: bool,
+    ) -> Result<(), ReceiveError> {
         let Samples { sequence, seq, payload, .. } = samples;
         let Some(inlet) = open(&mut self.inlets, sequence)? else { return Ok(()) };
         let last_seq = samples.last_seq().unwrap_or(u64::MAX);
@@ -568,14 +576,26 @@ impl<A: Account> LinkReceiver<A> {
             self.counters.unwanted += count;
             return Ok(());
         }
-        for (place, source) in &inlet.taps {
-            let share = &mut self.shares[*place];
-            share.wanted |= source.tap.left_out_from().is_none();
-            share.bytes += payload.len;
-        }
         inlet.account.received(last_seq, count, payload.len);
         inlet.unconfirmed.add_all(last_seq, samples.more as u32 + 1, payload.len);
-        Ok(inlet.within_credit(sequence, count)?)
+        inlet.within_credit(sequence, count)?;
+        let serves = |source: &Source<A::Tap>| source.tap.left_out_from().is_none();
+        if is_lone {
+            let headers = frame.headers(samples.headers);
+            let (time_ns, payload) = (inlet.time_ns(samples.time_ns), frame.payload(payload));
+            let value = Value { seq, time_ns, headers, payload };
+            for (place, source) in inlet.taps.iter().filter(|(_, source)| serves(source)) {
+                let item = Item::Sample(Arc::clone(source), value.clone());
+                self.outputs.push(Output::Deliver(self.subscriptions[*place].id, item));
+            }
+            return Ok(());
+        }
+        for (place, source) in &inlet.taps {
+            let share = &mut self.shares[*place];
+            share.wanted |= serves(source);
+            share.bytes += payload.len;
+        }
+        Ok(())
     }
 
     fn fragment(

@@ -4,9 +4,9 @@
 //! # Who owns a sample at which moment
 //!
 //! 1. [`LinkReceiver::frame`] looks over the records of a frame, without touching payloads, and
-//!    hands the **whole frame** to each subscription that some stream sample in it is for. Only
-//!    samples in fragments are put together there, and the latest value of each **state** is
-//!    kept for subscriptions that come later.
+//!    hands the **whole frame** to each subscription that some stream sample in it is for; of a
+//!    frame with one sample that sample. Only samples in fragments are put together there, and the
+//!    latest value of each **state** is kept for subscriptions that come later.
 //! 2. The frame waits in the subscription's queue. What may wait is bounded by credit: of a
 //!    stream by the window of its sequence; of a state one value waits, in the slot of its tap,
 //!    where a newer one takes its place.
@@ -125,6 +125,8 @@ pub enum Item<T> {
     Begin(Arc<Source<T>>),
     /// A frame with samples for it.
     Frame(Inbound<T>),
+    /// A sample of a stream that came alone in its frame.
+    Sample(Arc<Source<T>>, Value),
     /// A state has a new value.
     Value(Arc<Source<T>>),
     /// A sequence has ended that is not of a stream: the end of that stands in a frame.

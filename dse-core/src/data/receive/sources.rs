@@ -151,7 +151,7 @@ impl<T: Tap> Sources<T> {
         }
     }
 
-    /// A sample that came in fragments.
+    /// A sample that came in fragments, or alone.
     pub(super) fn whole(
         &mut self,
         feed: (u64, u64),
@@ -171,9 +171,14 @@ impl<T: Tap> Sources<T> {
         let position = positions.get(feed.position);
         let gap = position.accept(source, value.seq, options, now, gaps);
         source.tap.consumed(value.seq, value.payload.len());
-        next.extend(gap?);
-        next.push_back(Delivery::Sample(position.sample(value)));
-        next.pop_front()
+        let sample = Delivery::Sample(position.sample(value));
+        match gap? {
+            Some(gap) => {
+                next.push_back(sample);
+                Some(gap)
+            }
+            None => Some(sample),
+        }
     }
 
     /// A state's newest value, if it is not too soon for it.
