@@ -123,6 +123,8 @@ struct Sequence {
     ended: bool,
     /// Nothing is to come before the peer has said where it goes on.
     waits: bool,
+    /// The peer has said that it knows nothing of it: what it says later of this epoch is late.
+    begins_anew: bool,
     /// Samples that the peer has not confirmed, and their lengths.
     unconfirmed: BTreeMap<u64, u64>,
     /// The most that was granted.
@@ -151,6 +153,7 @@ impl Sent {
                     partial: None,
                     ended: false,
                     waits: begin.resume,
+                    begins_anew: false,
                     unconfirmed: BTreeMap::new(),
                     window: INITIAL_WINDOW,
                 };
@@ -221,11 +224,12 @@ impl Sent {
         let sequence = self.sequences.get_mut(&resume.sequence);
         if let Some(sequence) = sequence.filter(|it| it.epoch == resume.epoch)
             && sequence.waits
-            && resume.next_seq > 0
+            && !sequence.begins_anew
         {
-            sequence.waits = false;
+            sequence.begins_anew = resume.next_seq == 0;
+            sequence.waits = sequence.begins_anew;
             // What is confirmed is not sent again, wherever the peer goes on.
-            sequence.last_seq = sequence.last_seq.max(resume.next_seq - 1);
+            sequence.last_seq = sequence.last_seq.max(resume.next_seq.saturating_sub(1));
         }
     }
 

@@ -165,6 +165,7 @@ impl Log {
 
     /// Appends a sample; the caller made sure that there is room. What is given up for it are
     /// the oldest.
+    #[inline]
     pub(super) fn append(&mut self, entry: Entry) {
         while self.is_full_with(entry.payload.len()) {
             self.pop_front();

@@ -226,6 +226,7 @@ impl<L: Clone> Sequence<L> {
     /// Numbers a sample, the caller having looked that it is not [`blocked`](Self::blocked).
     /// `time_ns` is the publication time in nanoseconds since 1970. Routes that become ready
     /// are taken by [`take_ready`](Self::take_ready).
+    #[inline]
     pub fn append(&mut self, now: Instant, time_ns: u64, headers: Headers, payload: Bytes) {
         debug_assert!(!self.closed, "a closed sequence takes no samples");
         debug_assert!(payload.len() <= PAYLOAD_BYTES, "the caller checks the length");
