@@ -366,3 +366,44 @@ impl<S> LinkSchedule<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Headers;
+
+    /// Writes a frame of this length; whether a sequence had a turn.
+    fn write(schedule: &mut LinkSchedule<()>, bytes: u64) -> bool {
+        let mut frame = FrameWriter::new();
+        schedule.ready((), Class::Normal);
+        let Some(((), class, _)) = schedule.next_turn(&frame) else { return false };
+        frame.sample((1, 1, 0), &Headers::new(), &bytes::Bytes::new());
+        schedule.end_turn((), class, Pulled::Idle);
+        schedule.end_frame(Instant::ZERO, bytes, frame.counts());
+        true
+    }
+
+    fn received(schedule: &mut LinkSchedule<()>, bytes: u64) -> Result<(), SequenceFault> {
+        schedule.received(Instant::ZERO, Received { bytes, delay_us: 0 })
+    }
+
+    #[test]
+    fn sequences_wait_while_as_much_is_in_flight_as_may_be() {
+        let mut schedule = LinkSchedule::new(FRAGMENT_BYTES);
+        assert!(write(&mut schedule, IN_FLIGHT_BYTES - 1));
+        assert!(write(&mut schedule, 1));
+        assert!(!write(&mut schedule, 1) && schedule.is_full());
+        received(&mut schedule, 1).expect("it was written");
+        assert!(!schedule.is_full() && write(&mut schedule, 1));
+        assert!(!write(&mut schedule, 1));
+    }
+
+    #[test]
+    fn a_peer_receives_no_more_than_was_written() {
+        let mut schedule = LinkSchedule::new(FRAGMENT_BYTES);
+        assert!(write(&mut schedule, 100));
+        received(&mut schedule, 100).expect("it was written");
+        let ahead = SequenceFault::ReceivedAhead { received: 101, written: 100 };
+        assert_eq!(received(&mut schedule, 101), Err(ahead));
+    }
+}

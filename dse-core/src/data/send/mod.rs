@@ -786,4 +786,26 @@ mod tests {
         let report = sequence.report(2);
         assert_eq!((report.withdrawn, report.dropped_by(SkipReason::Stalled)), (1, 0));
     }
+    #[test]
+    fn a_peer_goes_on_where_it_may_have_come_to() {
+        let mut sequence = sequence();
+        let peer = (NodeId::new("b").expect("an id"), Incarnation(1));
+        let now = Instant::ZERO;
+        for _ in 0..2 {
+            sequence.append(now, 0, Headers::new(), Bytes::from_static(b"x"));
+            sequence.attach(now, LINK, (), peer.clone(), InterestOptions::default());
+        }
+        frame(&mut sequence, now);
+        sequence.link_lost(now, LINK);
+        sequence.append(now, 0, Headers::new(), Bytes::from_static(b"x"));
+        sequence.attach(now, LINK, (), peer, InterestOptions::default());
+        let resume = |next_seq| Resume { sequence: 1, epoch: 2, next_seq };
+        // Unasked: Begin was not sent.
+        assert!(sequence.resume(now, LINK, resume(3)).is_err());
+        frame(&mut sequence, now);
+        // Two samples were sent to it.
+        let ahead = SequenceFault::ResumeAhead { sequence: 1, next_seq: 4, sent_seq: 2 };
+        assert_eq!(sequence.resume(now, LINK, resume(4)), Err(ahead));
+        assert_eq!(sequence.resume(now, LINK, resume(3)), Ok(()));
+    }
 }

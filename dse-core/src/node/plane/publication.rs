@@ -195,7 +195,6 @@ impl Publication {
     /// Appends a sample if there is room for it. Else gives it back, and tells until when to
     /// wait at most.
     #[inline]
-    #[inline]
     fn append(
         &self,
         state: &mut State,
